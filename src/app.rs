@@ -1,0 +1,332 @@
+//! The only composition root: a [`Config`] in, a running service out.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::KeepAlive;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data};
+use actix_web::{App as Actix, HttpServer};
+use prometheus_client::registry::Registry;
+use socket2::SockRef;
+use tokio::time::{sleep, timeout};
+
+use crate::admit::Admission;
+use crate::audit::{Auditor, Unopened};
+use crate::authenticate::Authenticator;
+use crate::authorize::Policy;
+use crate::bind::Bindings;
+use crate::config::{self, Config};
+use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::ids::Pseudonymizer;
+use crate::domain::secret::{Secret, random_secret};
+use crate::http::admin::{self, Admin};
+use crate::http::edge::{Edge, guard};
+use crate::http::origin::Origins;
+use crate::http::{self, Health, Worker};
+use crate::issue::token::{Issuer, Stages};
+use crate::outbound::Outbound;
+use crate::provider::{BuildError, Provider, Shared};
+use crate::shutdown::Signals;
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::{Metrics, MintLabels};
+
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the idle time-out of common load balancers (60 s), so that they and not we close idle connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const BACKLOG: u32 = 4096;
+/// Time for answers that are already written to leave, once nothing is in flight any more.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {cause}")]
+    Listen {
+        /// Configuration key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+    /// An audit sink cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] Unopened),
+    /// Connections to an upstream cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] BuildError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The process may not handle signals, or a thread cannot be started.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    /// Whether a change of the configuration mends it.
+    pub(crate) fn is_configuration(&self) -> bool {
+        matches!(self, Self::Audit(_) | Self::Upstream(_))
+    }
+}
+
+/// A service that is bound and has not begun to serve.
+pub(crate) struct App {
+    public: Server,
+    public_socket: TcpListener,
+    public_address: SocketAddr,
+    admin: Server,
+    admin_address: SocketAddr,
+    edge: Arc<Edge>,
+    tasks: Tasks,
+    drain: Duration,
+    grace: Duration,
+}
+
+/// Further routes of the public listener: the development sign-in of `ephemint dev`.
+pub(crate) type Extra = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+impl App {
+    /// Builds every stage and binds both listeners. Must run inside the process's runtime, which then keeps issuers' keys fresh.
+    pub(crate) fn build(config: Config, extra: Option<Extra>) -> Result<Self, StartError> {
+        let clock = SystemClock::shared();
+        let (metrics, registry) = Metrics::new(clock.wall());
+        let outbound = Outbound::new()?;
+        let upstreams = Shared::all(&config.upstreams);
+        let tasks = Tasks::default();
+        let (server, admin) = (config.server, config.admin);
+        let pseudonym_key = match config.pseudonym_key {
+            Some(key) => key,
+            None => passing_pseudonym_key()?,
+        };
+        let names = Pseudonymizer::new(&pseudonym_key);
+        let policy = Policy::new(config.profiles);
+        let mints = policy.profiles().map(|p| {
+            (
+                p.name().clone(),
+                metrics
+                    .mints
+                    .get_or_create_owned(&MintLabels { profile: p.name().to_string(), upstream: p.upstream().name.clone() }),
+            )
+        });
+        let stages = Arc::new(Stages {
+            mints: mints.collect(),
+            authenticator: Authenticator::start(
+                config.identity,
+                policy.asked_claims(),
+                names,
+                &outbound,
+                clock.clone(),
+                metrics.clone(),
+            )
+            .map_err(BuildError::Client)?,
+            policy,
+            admission: Admission::new(clock.clone()),
+            bindings: Bindings::new(clock.clone()),
+            auditor: Auditor::open(config.audit, metrics.clone())?,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        });
+        let public_socket = listen("server.listen", server.listen)?;
+        let public_address = public_socket.local_addr()?;
+        let edge = Edge::new(
+            Origins::new(&server.allowed_origins),
+            docs_url(&server),
+            server.max_in_flight,
+            metrics.clone(),
+            clock.clone(),
+        );
+        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), extra };
+        workers.provider()?;
+        let public = serve_public(workers, &server, public_socket.try_clone()?)?;
+        let admin_socket = listen("admin.listen", admin.listen)?;
+        let admin_address = admin_socket.local_addr()?;
+        let admin = serve_admin(&admin, registry, &clock, admin_socket)?;
+        Ok(Self {
+            public,
+            public_socket,
+            public_address,
+            admin,
+            admin_address,
+            edge,
+            tasks,
+            drain: server.drain,
+            grace: server.grace,
+        })
+    }
+
+    /// Where the public listener is bound.
+    pub(crate) fn public_address(&self) -> SocketAddr {
+        self.public_address
+    }
+
+    /// Where the admin listener is bound.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Serves until a signal, then drains. Returns the process's exit code: 0 after an orderly end, 128 + signal after a second signal.
+    pub(crate) async fn serve(self) -> Result<u8, StartError> {
+        let mut signals = Signals::listen()?;
+        let (public, admin) = (self.public.handle(), self.admin.handle());
+        let servers = tokio::spawn(async move { tokio::try_join!(self.public, self.admin) });
+        tracing::info!(listener = "public", address = %self.public_address, "listening");
+        tracing::info!(listener = "admin", address = %self.admin_address, "listening");
+        tokio::pin!(servers);
+        tokio::select! {
+            failed = &mut servers => {
+                if let Ok(Err(cause)) = failed {
+                    return Err(cause.into());
+                }
+                return Ok(1);
+            }
+            _ = signals.next() => {}
+        }
+        let ending = end(&public, &admin, &self.public_socket, &self.edge, &self.tasks, self.drain, self.grace);
+        tokio::select! {
+            () = ending => Ok(0),
+            code = signals.next() => {
+                tracing::warn!("second signal: ending at once");
+                Ok(code)
+            }
+        }
+    }
+}
+
+/// The order matters: not ready; serve on; close the listener; finish mints; let answers out; only then end the workers, whose runtimes
+/// carry the mints.
+async fn end(
+    public: &ServerHandle,
+    admin: &ServerHandle,
+    socket: &TcpListener,
+    edge: &Edge,
+    tasks: &Tasks,
+    drain: Duration,
+    grace: Duration,
+) {
+    tracing::info!(drain_seconds = drain.as_secs(), "shutting down: not ready any more");
+    edge.drain();
+    sleep(drain).await;
+    public.pause().await;
+    // Connections are refused from here on, while the workers still run. (Where an operating system does not do that for a listening
+    // socket, they wait in its queue until the process ends.)
+    let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+    tracing::info!(in_flight = edge.in_flight(), "the listener is closed");
+    let finish = async {
+        while edge.in_flight() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        tasks.drain().await;
+        sleep(FLUSH).await;
+    };
+    if timeout(grace, finish).await.is_err() {
+        tracing::warn!(in_flight = edge.in_flight(), "the grace is over: cutting what is left");
+    }
+    tokio::join!(public.stop(false), admin.stop(false));
+    tracing::info!("stopped");
+}
+
+/// What every worker is made from.
+#[derive(Clone)]
+struct Workers {
+    stages: Arc<Stages>,
+    upstreams: Vec<Arc<Shared>>,
+    outbound: Outbound,
+    clock: SharedClock,
+    metrics: Metrics,
+    edge: Arc<Edge>,
+    extra: Option<Extra>,
+}
+
+impl Workers {
+    fn provider(&self) -> Result<Provider, BuildError> {
+        Provider::new(&self.upstreams, &self.outbound, &self.clock, &self.metrics)
+    }
+
+    /// Called on a worker's own thread. `provider` has succeeded before with the same settings.
+    fn worker(&self) -> io::Result<Worker> {
+        let provider = self.provider().map_err(io::Error::other)?;
+        Ok(Worker { issuer: Rc::new(Issuer { stages: self.stages.clone(), provider }), edge: self.edge.clone() })
+    }
+}
+
+fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener) -> Result<Server, StartError> {
+    let count =
+        if settings.workers == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { settings.workers };
+    let most_connections = settings.max_in_flight.saturating_mul(4).max(4096) / count;
+    let factory = move || {
+        let (edge, extra) = (workers.edge.clone(), workers.extra.clone());
+        let health = Data::new(Health { stages: workers.stages.clone(), edge: edge.clone() });
+        let app = Actix::new().app_data(Data::from(edge)).wrap(from_fn(guard)).default_service(web::to(http::not_found));
+        let app = match workers.worker() {
+            Ok(worker) => app.configure(http::public(worker, health)),
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot be set up");
+                app
+            }
+        };
+        app.configure(|routes| extra.iter().for_each(|extra| extra(routes)))
+    };
+    let server = HttpServer::new(factory)
+        .workers(count)
+        .max_connections(most_connections)
+        .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .tcp_nodelay(true)
+        .disable_signals()
+        .listen(socket)?;
+    Ok(server.run())
+}
+
+fn serve_admin(
+    settings: &config::Admin,
+    registry: Registry,
+    clock: &SharedClock,
+    socket: TcpListener,
+) -> Result<Server, StartError> {
+    if settings.token.is_none() {
+        tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
+    }
+    let admin = Data::new(Admin::new(settings.token.as_ref(), settings.open_metrics, registry));
+    // Requests of operators are not counted among the users'.
+    let edge = Edge::new(Origins::new(&[]), "/docs".into(), 64, Metrics::new(Duration::ZERO).0, clock.clone());
+    let factory = move || {
+        let app = Actix::new().app_data(Data::from(edge.clone())).wrap(from_fn(guard));
+        app.default_service(web::to(http::not_found)).configure(admin::routes(admin.clone()))
+    };
+    let server = HttpServer::new(factory)
+        .workers(1)
+        .max_connections(256)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .disable_signals()
+        .listen(socket)?;
+    Ok(server.run())
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+        Ok(socket.into())
+    };
+    bound().map_err(|cause| StartError::Listen { key, address, cause })
+}
+
+/// Where codes are explained: this service's own page.
+fn docs_url(settings: &config::Server) -> String {
+    settings.public_url.as_ref().map_or_else(|| "/docs".into(), |url| format!("{}/docs", url.as_str().trim_end_matches('/')))
+}
+
+fn passing_pseudonym_key() -> Result<Secret, StartError> {
+    tracing::warn!("privacy.pseudonym_key is not set: users get new pseudonyms with every start");
+    random_secret("").map_err(|_| StartError::System(io::Error::other("no random numbers")))
+}

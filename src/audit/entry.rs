@@ -1,0 +1,113 @@
+//! One line of the audit trail.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::config::Upstream;
+use crate::domain::ids::{Pseudonym, SessionId};
+use crate::provider::Served;
+
+/// What happened to one request. Users appear by pseudonym, keys by fingerprint; secrets have no field.
+#[derive(Clone, Serialize)]
+pub(crate) struct Entry<'a> {
+    /// RFC 3339, UTC.
+    #[serde(serialize_with = "timestamp")]
+    pub(crate) time: Duration,
+    pub(crate) event: &'static str,
+    /// `minted`, or the code of the refusal.
+    pub(crate) outcome: &'static str,
+    pub(crate) status: u16,
+    pub(crate) request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
+    pub(crate) session_id: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
+    pub(crate) user: Option<Pseudonym>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<&'a str>,
+    /// First 8 hex digits of the permanent key's SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream_request_id: Option<&'a str>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<u64>,
+    /// What the upstream or a rule said, for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cause: Option<&'a str>,
+    /// From the request's arrival to this entry.
+    pub(crate) latency_ms: f64,
+}
+
+impl<'a> Entry<'a> {
+    /// An entry of the event `mint` that knows only its request.
+    pub(crate) fn mint(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
+        Self {
+            time,
+            event: "mint",
+            outcome: "",
+            status: 0,
+            request_id,
+            trace_id,
+            session_id: None,
+            user: None,
+            tenant: None,
+            profile: None,
+            upstream: None,
+            organization: None,
+            project: None,
+            key: None,
+            upstream_request_id: None,
+            expires_at: None,
+            cause: None,
+            latency_ms: 0.0,
+        }
+    }
+
+    pub(crate) fn upstream(&mut self, upstream: &'a Upstream) {
+        self.upstream = Some(&upstream.name);
+        self.organization = upstream.organization.as_deref();
+        self.project = upstream.project.as_deref();
+    }
+
+    pub(crate) fn served(&mut self, served: &'a Served) {
+        self.key = served.key.as_deref();
+        self.upstream_request_id = served.request_id.as_deref();
+    }
+
+    /// The entry as a line of JSON, with its line break.
+    pub(super) fn line(&self) -> Vec<u8> {
+        let mut line = Vec::with_capacity(640);
+        // Text and numbers always serialize; should one not, the line still says that something happened.
+        if serde_json::to_writer(&mut line, self).is_err() {
+            line = br#"{"event":"mint","outcome":"internal"}"#.to_vec();
+        }
+        line.push(b'\n');
+        line
+    }
+}
+
+fn timestamp<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    serializer.collect_str(&Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn displayed<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,292 @@
+//! The key set of one issuer: fetched in the background, kept when the issuer is out of reach, fetched early for an unknown key id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use reqwest::header::CACHE_CONTROL;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+
+use super::jwk::{VerifyingKey, read_set};
+use crate::config::{Algorithm, Jwt};
+use crate::domain::clock::SharedClock;
+use crate::domain::secret::Sha256;
+use crate::outbound::{self, BodyError, Outbound};
+use crate::telemetry::metrics::{Metrics, RefreshLabels};
+
+const FETCH_DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than discovery and keys may take together.
+const WAIT_FOR_FETCH: Duration = Duration::from_secs(11);
+const MAX_BODY: usize = 256 * 1024;
+const DEFAULT_FRESH: Duration = Duration::from_mins(10);
+const LEAST_FRESH: Duration = Duration::from_mins(1);
+const MOST_FRESH: Duration = Duration::from_hours(1);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Why there is no key for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// The set has no such key.
+    Unknown,
+    /// The first fetch has not succeeded.
+    NotFetchedYet,
+    /// The issuer has been out of reach for longer than its keys may be used.
+    TooOld,
+}
+
+/// One version of an issuer's keys.
+pub(super) struct KeySet {
+    /// Grows when the text of the set changes; tokens verified under an older one are verified again.
+    generation: u64,
+    text: Sha256,
+    /// Steady time: when the next fetch was due, and then as long as an outage of the issuer is borne.
+    usable_until: Duration,
+    keys: Arc<[VerifyingKey]>,
+}
+
+impl KeySet {
+    /// The key that a token names. A token that names none is only accepted when there is no choice.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&VerifyingKey> {
+        let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm) && (id.is_none() || key.id.as_deref() == id));
+        let found = fitting.next()?;
+        (id.is_some() || fitting.next().is_none()).then_some(found)
+    }
+}
+
+/// Ties something that was verified to the keys it was verified with.
+#[derive(Clone)]
+pub(super) struct KeyLease {
+    source: Arc<KeySource>,
+    generation: u64,
+}
+
+impl KeyLease {
+    pub(super) fn new(source: &Arc<KeySource>, keys: &KeySet) -> Self {
+        Self { source: source.clone(), generation: keys.generation }
+    }
+
+    /// Whether the issuer still publishes the same keys, and they are not too old to be used.
+    pub(super) fn is_current(&self) -> bool {
+        self.source.current().is_ok_and(|keys| keys.generation == self.generation)
+    }
+}
+
+pub(super) struct KeySource {
+    current: ArcSwapOption<KeySet>,
+    /// Fetches that ended, well or badly.
+    attempts: watch::Sender<u64>,
+    wake: Notify,
+    /// An early fetch was asked for and has not ended.
+    early: AtomicBool,
+    /// Steady milliseconds before which no further early fetch may be asked for.
+    no_early_before: AtomicU64,
+    cooldown: Duration,
+    max_stale: Duration,
+    clock: SharedClock,
+}
+
+impl KeySource {
+    pub(super) fn start(settings: &Jwt, outbound: &Outbound, clock: SharedClock, metrics: Metrics) -> reqwest::Result<Arc<Self>> {
+        let fetch = Fetch {
+            client: outbound.client(FETCH_DEADLINE)?,
+            name: settings.name.clone(),
+            issuer: settings.issuer.clone(),
+            jwks_url: settings.jwks_url.clone(),
+            algorithms: settings.algorithms.clone(),
+        };
+        let source = Arc::new(Self {
+            current: ArcSwapOption::empty(),
+            attempts: watch::Sender::new(0),
+            wake: Notify::new(),
+            early: AtomicBool::new(false),
+            no_early_before: AtomicU64::new(0),
+            cooldown: settings.cooldown,
+            max_stale: settings.max_stale,
+            clock,
+        });
+        tokio::spawn(source.clone().keep_fresh(fetch, metrics));
+        Ok(source)
+    }
+
+    pub(super) fn current(&self) -> Result<Arc<KeySet>, NoKey> {
+        let keys = self.current.load_full().ok_or(NoKey::NotFetchedYet)?;
+        if self.clock.steady() > keys.usable_until { Err(NoKey::TooOld) } else { Ok(keys) }
+    }
+
+    /// Waits for the first fetch to end, well or badly; at once when it has.
+    pub(super) async fn first_fetch(&self) {
+        let mut attempts = self.attempts.subscribe();
+        let _ = tokio::time::timeout(WAIT_FOR_FETCH, attempts.wait_for(|&n| n > 0)).await;
+    }
+
+    /// Fetches early, for a key id that is not known. `false` when that was done within the cool-down: the key is then unknown.
+    ///
+    /// All callers of one moment share one fetch, so a flood of forged key ids costs the issuer one request per cool-down, and a
+    /// caller with a known key never comes here.
+    pub(super) async fn refreshed(&self) -> bool {
+        let mut attempts = self.attempts.subscribe();
+        let seen = *attempts.borrow_and_update();
+        let now = millis(self.clock.steady());
+        let next = now.saturating_add(millis(self.cooldown));
+        let mine = self
+            .no_early_before
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |before| (now >= before).then_some(next))
+            .is_ok();
+        if mine {
+            self.early.store(true, Ordering::Release);
+            self.wake.notify_one();
+        } else if !self.early.load(Ordering::Acquire) {
+            return false;
+        }
+        tokio::time::timeout(WAIT_FOR_FETCH, attempts.wait_for(|&n| n > seen)).await.is_ok()
+    }
+
+    async fn keep_fresh(self: Arc<Self>, fetch: Fetch, metrics: Metrics) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            let outcome = fetch.run().await;
+            let label = if outcome.is_ok() { "ok" } else { "failed" };
+            metrics.jwks_refreshes.get_or_create(&RefreshLabels { issuer: fetch.name.clone(), outcome: label }).inc();
+            let pause = match outcome {
+                Ok(fetched) => {
+                    retry = FIRST_RETRY;
+                    self.take_over(&fetched);
+                    fetched.fresh_for
+                }
+                Err(error) => {
+                    tracing::warn!(issuer = fetch.name, %error, cause = error.cause(), "the issuer's keys could not be fetched; known keys stay in use");
+                    let pause = retry;
+                    retry = (retry * 2).min(LAST_RETRY);
+                    pause
+                }
+            };
+            self.early.store(false, Ordering::Release);
+            self.attempts.send_modify(|n| *n += 1);
+            // A tenth less at random keeps replicas from fetching in step.
+            let pause = pause.mul_f64(1.0 - 0.1 * fastrand::f64());
+            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+        }
+    }
+
+    fn take_over(&self, fetched: &Fetched) {
+        let old = self.current.load_full();
+        let (generation, keys) = match old.as_deref() {
+            Some(old) if old.text == fetched.text => (old.generation, old.keys.clone()),
+            old => (old.map_or(1, |old| old.generation + 1), fetched.keys.clone()),
+        };
+        self.current.store(Some(Arc::new(KeySet {
+            generation,
+            text: fetched.text,
+            usable_until: self.clock.steady() + fetched.fresh_for + self.max_stale,
+            keys,
+        })));
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Fetch {
+    client: Client,
+    name: String,
+    issuer: String,
+    jwks_url: Option<Url>,
+    algorithms: Vec<Algorithm>,
+}
+
+struct Fetched {
+    text: Sha256,
+    keys: Arc<[VerifyingKey]>,
+    fresh_for: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("no answer from {0}")]
+    NoAnswer(&'static str, #[source] reqwest::Error),
+    #[error("{0} answered with status {1}")]
+    Status(&'static str, StatusCode),
+    #[error("the answer of {0} could not be read")]
+    Body(&'static str, #[source] BodyError),
+    #[error("the discovery document is not of OpenID Connect's form")]
+    NotDiscovery,
+    #[error("the discovery document names another issuer")]
+    OtherIssuer,
+    #[error("the discovery document of an https issuer names keys at plain http")]
+    Downgrade,
+    #[error("the key set holds no key for the accepted algorithms")]
+    NoUsableKey,
+}
+
+impl FetchError {
+    fn cause(&self) -> String {
+        let mut text = String::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = if text.is_empty() { error.to_string() } else { format!("{text}: {error}") };
+            source = error.source();
+        }
+        text
+    }
+}
+
+/// `OpenID` Connect Discovery 1.0, section 3: the two fields that are used.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: Url,
+}
+
+impl Fetch {
+    async fn run(&self) -> Result<Fetched, FetchError> {
+        let url = match &self.jwks_url {
+            Some(url) => url.clone(),
+            None => self.discover().await?,
+        };
+        let (body, max_age) = self.read("the key set", url).await?;
+        let keys = read_set(&body, &self.algorithms).ok_or(FetchError::NoUsableKey)?;
+        Ok(Fetched { text: Sha256::of(&body), keys, fresh_for: max_age.unwrap_or(DEFAULT_FRESH).clamp(LEAST_FRESH, MOST_FRESH) })
+    }
+
+    async fn discover(&self) -> Result<Url, FetchError> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let url = Url::parse(&url).map_err(|_| FetchError::NotDiscovery)?;
+        let is_https = url.scheme() == "https";
+        let (body, _) = self.read("discovery", url).await?;
+        let found: Discovery = serde_json::from_slice(&body).map_err(|_| FetchError::NotDiscovery)?;
+        if found.issuer != self.issuer {
+            return Err(FetchError::OtherIssuer);
+        }
+        if is_https && found.jwks_uri.scheme() != "https" {
+            return Err(FetchError::Downgrade);
+        }
+        Ok(found.jwks_uri)
+    }
+
+    async fn read(&self, what: &'static str, url: Url) -> Result<(Bytes, Option<Duration>), FetchError> {
+        let response = self
+            .client
+            .get(url)
+            .header("accept", "application/json")
+            .send()
+            .await
+            .map_err(|e| FetchError::NoAnswer(what, e.without_url()))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(what, response.status()));
+        }
+        let max_age = response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+        let body = outbound::body(response, MAX_BODY).await.map_err(|e| FetchError::Body(what, e))?;
+        Ok((body, max_age))
+    }
+}
+
+fn max_age(cache_control: &str) -> Option<Duration> {
+    let seconds = cache_control.split(',').find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok())?;
+    Some(Duration::from_secs(seconds))
+}

@@ -1,0 +1,51 @@
+//! `ephemint config print` and `ephemint config schema`.
+
+use std::path::PathBuf;
+
+use super::{CONFIGURATION, FAILURE, complain, print};
+use crate::config::check::check;
+use crate::config::load::{Environ, load, schema};
+use crate::config::problem::Problems;
+use crate::domain::secret::Secret;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Print the effective configuration: defaults, file and environment together, with references in place of secrets
+    Print {
+        /// Configuration file [default: as for serve]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the JSON schema of the configuration file
+    Schema,
+}
+
+pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
+    let text = match command {
+        Command::Print { config } => {
+            let loaded = load(config.as_deref(), environ);
+            let mut list = loaded.problems;
+            // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place.
+            let unread = |_: &_| Ok(Secret::from("sk-stand-in-never-sent".to_owned()));
+            if let Err(found) = check(&loaded.raw, &unread) {
+                list.extend(found);
+            }
+            if !list.is_empty() {
+                complain(&Problems { origins: loaded.origins, list }.to_string());
+                return CONFIGURATION;
+            }
+            toml::to_string_pretty(&loaded.raw).map_err(|e| e.to_string())
+        }
+        Command::Schema => serde_json::to_string_pretty(&schema()).map_err(|e| e.to_string()),
+    };
+    match text {
+        Ok(text) => {
+            print(text.trim_end());
+            0
+        }
+        Err(error) => {
+            complain(&error);
+            FAILURE
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `ephemint dev`: the best first five minutes.
+
+use std::sync::Arc;
+
+use actix_web::web::Data;
+
+use super::serve::{checked, serve};
+use super::{CONFIGURATION, FAILURE, complain, print};
+use crate::app::App;
+use crate::config::load::{Environ, from_text};
+use crate::domain::clock::SystemClock;
+use crate::domain::secret::random_secret;
+use crate::sandbox::{self, AUDIENCE, Signin};
+
+const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
+const PSEUDONYM: &str = "EPHEMINT_DEV_PSEUDONYM_KEY";
+
+#[derive(clap::Args)]
+pub(super) struct DevArguments {
+    /// Port of the service on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Port of the operators' listener on 127.0.0.1; 0 takes a free one [default: 9090, or 0 when --port is 0]
+    #[arg(long)]
+    admin_port: Option<u16>,
+    /// Use OpenAI itself, with the key in OPENAI_API_KEY, in place of the simulation
+    #[arg(long)]
+    live: bool,
+    /// Open the API's page in the browser
+    #[arg(long)]
+    open: bool,
+}
+
+pub(super) fn run(arguments: &DevArguments, mut environ: Environ) -> u8 {
+    match start(arguments, &mut environ) {
+        Ok(code) => code,
+        Err(cause) => {
+            complain(&cause);
+            FAILURE
+        }
+    }
+}
+
+fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> {
+    let no_random = |_| "the operating system gives no random numbers".to_owned();
+    let key = random_secret("sk-sandbox-").map_err(no_random)?;
+    environ.insert(KEY.into(), key.reveal().to_owned());
+    environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
+    // Settings of a service on the same machine are none of this one's.
+    environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
+    let socket = sandbox::socket().map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    let world = format!("http://{}", socket.local_addr().map_err(|e| e.to_string())?);
+    let signin = Data::new(Signin::new(world.clone(), SystemClock::shared()).map_err(no_random)?);
+    let text = settings(arguments, &world);
+    let config = match checked(from_text(&text, "ephemint dev", environ), environ) {
+        Ok(config) => config,
+        Err(problems) => {
+            complain(&problems.to_string());
+            return Ok(CONFIGURATION);
+        }
+    };
+    let token_signin = signin.clone();
+    let extra: crate::app::Extra = Arc::new(move |routes| sandbox::token_route(&token_signin, routes));
+    let (live, open) = (arguments.live, arguments.open);
+    // The sandbox has a thread and a runtime of its own, so that it is up before the service asks it for its keys.
+    std::thread::Builder::new()
+        .name("sandbox".into())
+        .spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let outcome = runtime.block_on(async { sandbox::start(&key, signin, socket)?.await });
+            if let Err(error) = outcome {
+                complain(&format!("the sandbox ended: {error}"));
+            }
+        })
+        .map_err(|e| e.to_string())?;
+    Ok(serve(config, Some(extra), |app| welcome(app, &world, live, open)))
+}
+
+fn settings(arguments: &DevArguments, world: &str) -> String {
+    let port = arguments.port;
+    let admin_port = arguments.admin_port.unwrap_or(if port == 0 { 0 } else { 9090 });
+    let upstream = if arguments.live {
+        r#"credential = { keys = ["env://OPENAI_API_KEY"] }"#.to_owned()
+    } else {
+        format!("base_url = \"{world}/v1\"\ncredential = {{ keys = [\"env://{KEY}\"] }}")
+    };
+    format!(
+        r#"
+environment = "dev"
+[server]
+listen = "127.0.0.1:{port}"
+allowed_origins = ["http://127.0.0.1:{port}", "http://localhost:{port}"]
+workers = 1
+[admin]
+listen = "127.0.0.1:{admin_port}"
+open_metrics = true
+[privacy]
+pseudonym_key = "env://{PSEUDONYM}"
+[identity.jwt.dev]
+issuer = "{world}"
+audience = ["{AUDIENCE}"]
+algorithms = ["EdDSA"]
+[upstreams.openai]
+{upstream}
+[profiles.default]
+upstream = "openai"
+client_may_set = ["/audio/output/voice", "/instructions"]
+session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant. Keep answers short.", audio = {{ output = {{ voice = "marin" }} }} }}
+[telemetry]
+log = "warn"
+log_format = "pretty"
+"#
+    )
+}
+
+fn welcome(app: &App, world: &str, live: bool, open: bool) {
+    let (service, admin) = (format!("http://{}", app.public_address()), format!("http://{}", app.admin_address()));
+    let upstream = if live {
+        "sandbox   (sign-in only; sessions are OpenAI's and cost money)"
+    } else {
+        "sandbox   a simulated OpenAI: nothing leaves this machine, nothing costs money"
+    };
+    print(&format!(
+        r#"
+Ephemint is running, on this machine only. Ctrl-C ends it.
+
+  service   {service}         API: {service}/docs
+  admin     {admin}/metrics
+  {upstream}
+            {world}
+
+Sign in as alice and trade her token for a client secret:
+
+  curl -s -X POST {service}/v1/realtime/client_secrets -H "Authorization: Bearer $(curl -s {service}/dev/token -H 'Content-Type: application/json' -d '{{"user":"alice"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"
+
+Every mint and every refusal is written down; here are the entries:
+"#
+    ));
+    if open {
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        if std::process::Command::new(opener).arg(format!("{service}/docs")).spawn().is_err() {
+            complain(&format!("{opener} is not there; open {service}/docs yourself"));
+        }
+    }
+}

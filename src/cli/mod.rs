@@ -1,0 +1,83 @@
+//! The command line. Exit codes: 0, 1 failure, 64 usage, 78 configuration.
+
+mod config;
+mod dev;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::config::load::Environ;
+
+const FAILURE: u8 = 1;
+const USAGE: u8 = 64;
+const CONFIGURATION: u8 = 78;
+
+/// Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions.
+/// The permanent key stays inside.
+#[derive(Parser)]
+#[command(
+    name = "ephemint",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command: serve. Start with `ephemint dev`: it needs no key and no file."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArguments,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service (the default)
+    Serve(serve::ServeArguments),
+    /// Run everything on this machine, with no key and no file: the service, a simulated provider, a simulated sign-in
+    Dev(dev::DevArguments),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// Runs the command that the process's arguments name. Never panics; every outcome is an exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match CommandLine::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked_for { 0 } else { USAGE });
+        }
+    };
+    let environ = environ();
+    let code = match arguments.command {
+        None => serve::run(&arguments.serve, &environ),
+        Some(Command::Serve(serve)) => serve::run(&serve, &environ),
+        Some(Command::Dev(dev)) => dev::run(&dev, environ),
+        Some(Command::Config(command)) => config::run(&command, &environ),
+    };
+    ExitCode::from(code)
+}
+
+/// The process's environment, as far as it is text.
+fn environ() -> Environ {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// Writes lines to standard error, before there are logs and when there are none.
+#[expect(clippy::print_stderr, reason = "messages for the person at the terminal")]
+fn complain(text: &str) {
+    for line in text.lines() {
+        eprintln!("ephemint: {line}");
+    }
+}
+
+/// Writes what was asked for to standard output.
+#[expect(clippy::print_stdout, reason = "what the person at the terminal asked for")]
+fn print(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,326 @@
+//! From what is written to what can be run. Every problem is found in one pass.
+
+mod identity;
+pub(crate) mod profile;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::problem::Problem;
+use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer, RawUpstream};
+use super::{Admin, Audit, Config, Environment, NamedSecret, Server, Sink, Telemetry, Upstream};
+use crate::domain::secret::{Secret, SecretRef};
+use crate::domain::ttl::Ttl;
+
+/// Reads the secret that a reference names. The error is a cause for the operator and holds nothing of the secret.
+pub(crate) type ReadSecret<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, String>;
+
+const MIN_SECRET: usize = 16;
+
+/// Checks everything. `Err` holds all problems.
+pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { environment: raw.environment, read_secret, problems: Vec::new() };
+    let config = check.config(raw);
+    match config {
+        Some(config) if check.problems.is_empty() => Ok(config),
+        _ => Err(check.problems),
+    }
+}
+
+struct Check<'a> {
+    environment: Environment,
+    read_secret: ReadSecret<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn config(&mut self, raw: &RawConfig) -> Option<Config> {
+        let server = self.server(&raw.server);
+        let admin = self.admin(&raw.admin);
+        let pseudonym_key = raw.privacy.pseudonym_key.as_ref().and_then(|text| self.long_secret("privacy.pseudonym_key", text));
+        if raw.privacy.pseudonym_key.is_none() && self.environment == Environment::Prod {
+            self.problem(
+                "privacy.pseudonym_key",
+                "prod needs a key that turns users into pseudonyms, for example pseudonym_key = \"env://EPHEMINT_PSEUDONYM_KEY\"",
+            );
+        }
+        let identity = self.identity(&raw.identity);
+        let upstreams = self.upstreams(&raw.upstreams);
+        let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
+        let audit = self.audit(&raw.audit);
+        if raw.telemetry.log.parse::<tracing_subscriber::filter::EnvFilter>().is_err() {
+            self.problem(
+                "telemetry.log",
+                "write error, warn, info, debug, trace or a filter such as \"info,ephemint::provider=debug\"",
+            );
+        }
+        let telemetry = Telemetry { log: raw.telemetry.log.clone(), format: raw.telemetry.log_format };
+        Some(Config { server: server?, admin: admin?, pseudonym_key, identity, upstreams, profiles, audit, telemetry })
+    }
+
+    fn server(&mut self, raw: &RawServer) -> Option<Server> {
+        let listen = self.address("server.listen", &raw.listen);
+        let public_url = raw.public_url.as_ref().and_then(|text| self.url("server.public_url", text));
+        let mut allowed_origins: Vec<String> = public_url.iter().map(|url| url.origin().ascii_serialization()).collect();
+        for (i, origin) in raw.allowed_origins.iter().enumerate() {
+            match exact_origin(origin) {
+                Ok(()) => allowed_origins.push(origin.clone()),
+                Err(cause) => self.problem(format!("server.allowed_origins[{i}]"), cause),
+            }
+        }
+        let default_drain = if self.environment == Environment::Dev { 0 } else { 5 };
+        Some(Server {
+            listen: listen?,
+            public_url,
+            allowed_origins,
+            max_in_flight: usize::try_from(self.range("server.max_in_flight", raw.max_in_flight, 1, 100_000)).ok()?,
+            workers: usize::try_from(self.range("server.workers", raw.workers, 0, 256)).ok()?,
+            drain: Duration::from_secs(self.range("server.drain_seconds", raw.drain_seconds.unwrap_or(default_drain), 0, 300)),
+            grace: Duration::from_secs(self.range("server.shutdown_grace_seconds", raw.shutdown_grace_seconds, 1, 600)),
+        })
+    }
+
+    fn admin(&mut self, raw: &RawAdmin) -> Option<Admin> {
+        let listen = self.address("admin.listen", &raw.listen);
+        let token = raw.token.as_ref().and_then(|text| self.long_secret("admin.token", text));
+        let beyond_loopback = listen.is_some_and(|listen| !listen.ip().is_loopback());
+        if beyond_loopback && raw.token.is_none() && self.environment == Environment::Prod {
+            self.problem("admin.token", "an admin listener beyond loopback needs a token in prod, for example token = \"file:///run/secrets/ephemint/admin-token\"");
+        }
+        Some(Admin { listen: listen?, token, open_metrics: raw.open_metrics })
+    }
+
+    fn upstreams(&mut self, raw: &BTreeMap<String, RawUpstream>) -> BTreeMap<String, Arc<Upstream>> {
+        if raw.is_empty() {
+            self.problem(
+                "upstreams",
+                "add one, for example [upstreams.openai] credential = { kind = \"api_key\", keys = [\"env://OPENAI_API_KEY\"] }",
+            );
+        }
+        raw.iter().filter_map(|(name, entry)| Some((name.clone(), Arc::new(self.upstream(name, entry)?)))).collect()
+    }
+
+    fn upstream(&mut self, name: &str, raw: &RawUpstream) -> Option<Upstream> {
+        let key = format!("upstreams.{name}");
+        self.name(&key, name);
+        let base_url = self.url(&format!("{key}.base_url"), &raw.base_url);
+        for (field, value) in [("organization", &raw.organization), ("project", &raw.project)] {
+            let valid = |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+            if value.as_ref().is_some_and(|text| !valid(text)) {
+                self.problem(
+                    format!("{key}.{field}"),
+                    "must be visible ASCII without spaces, as the provider's settings page shows it",
+                );
+            }
+        }
+        if raw.credential.keys.is_empty() {
+            self.problem(
+                format!("{key}.credential.keys"),
+                "name at least one key, for example keys = [\"env://OPENAI_API_KEY\"]",
+            );
+        }
+        let keys: Vec<Option<NamedSecret>> = raw
+            .credential
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(i, text)| self.permanent_key(&format!("{key}.credential.keys[{i}]"), text))
+            .collect();
+        let timeout = self.range(&format!("{key}.timeout_seconds"), raw.timeout_seconds, 1, 60);
+        let max_attempts = self.range(&format!("{key}.max_attempts"), raw.max_attempts, 1, 10);
+        Some(Upstream {
+            name: name.to_owned(),
+            base_url: base_url?.as_str().trim_end_matches('/').to_owned(),
+            organization: raw.organization.clone(),
+            project: raw.project.clone(),
+            keys: keys.into_iter().collect::<Option<_>>()?,
+            timeout: Duration::from_secs(timeout),
+            max_attempts: u32::try_from(max_attempts).ok()?,
+        })
+    }
+
+    fn permanent_key(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
+        let named = self.secret(key, text)?;
+        match malformed_key(named.secret.reveal()) {
+            None => Some(named),
+            Some(cause) => {
+                self.problem(key, format!("{}: {cause}", named.reference));
+                None
+            }
+        }
+    }
+
+    fn audit(&mut self, raw: &RawAudit) -> Audit {
+        if raw.sinks.is_empty() && raw.required {
+            self.problem(
+                "audit.sinks",
+                "entries are required but go nowhere; add \"stdout\" or \"file:///path\", or set audit.required = false",
+            );
+        }
+        let mut sinks = Vec::new();
+        for (i, text) in raw.sinks.iter().enumerate() {
+            match (text.as_str(), text.strip_prefix("file://")) {
+                ("stdout", _) => sinks.push(Sink::Stdout),
+                (_, Some(path)) if path.len() > 1 && path.starts_with('/') => sinks.push(Sink::File(path.into())),
+                _ => self.problem(format!("audit.sinks[{i}]"), "write \"stdout\" or \"file:///absolute/path\""),
+            }
+        }
+        Audit { sinks, required: raw.required }
+    }
+
+    fn problem(&mut self, key: impl Into<String>, cause: impl Into<String>) {
+        self.problems.push(Problem::new(key, cause));
+    }
+
+    fn range(&mut self, key: &str, value: u64, least: u64, most: u64) -> u64 {
+        if !(least..=most).contains(&value) {
+            self.problem(key, format!("must be from {least} to {most}"));
+        }
+        value
+    }
+
+    fn ttl(&mut self, key: &str, seconds: u64) -> Option<Ttl> {
+        let ttl = Ttl::from_seconds(seconds);
+        if ttl.is_none() {
+            self.problem(key, format!("must be from {} to {}", Ttl::MIN, Ttl::MAX));
+        }
+        ttl
+    }
+
+    fn name(&mut self, key: &str, name: &str) {
+        let valid = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        if !valid {
+            self.problem(key, "a name has 1 to 64 letters, digits, '_', '-' or '.'");
+        }
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.problem(key, "must be an IP address and a port, for example \"0.0.0.0:8080\" or \"[::]:8080\"");
+        }
+        address
+    }
+
+    fn url(&mut self, key: &str, text: &str) -> Option<Url> {
+        let Ok(url) = Url::parse(text) else {
+            self.problem(key, "must be a URL, for example \"https://login.example.com/\"");
+            return None;
+        };
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let cause = match url.scheme() {
+            "https" | "http" if url.host().is_none() => Some("has no host"),
+            "https" | "http" if has_user => Some("must not hold a user name or password"),
+            "https" | "http" if url.query().is_some() || url.fragment().is_some() => Some("must not have a query or a fragment"),
+            "http" if self.environment == Environment::Prod && key != "server.public_url" => {
+                Some("plain http is refused in prod; use https (or environment = \"dev\" on your own machine)")
+            }
+            "https" | "http" => None,
+            _ => Some("must begin with https://"),
+        };
+        match cause {
+            None => Some(url),
+            Some(cause) => {
+                self.problem(key, cause);
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
+        let reference = SecretRef::parse(text).map_err(|cause| self.problem(key, cause)).ok()?;
+        let secret = (self.read_secret)(&reference).map_err(|cause| self.problem(key, format!("{reference}: {cause}"))).ok()?;
+        Some(NamedSecret { reference, secret })
+    }
+
+    fn long_secret(&mut self, key: &str, text: &str) -> Option<Secret> {
+        let named = self.secret(key, text)?;
+        if named.secret.reveal().len() < MIN_SECRET {
+            self.problem(
+                key,
+                format!(
+                    "{}: must have at least {MIN_SECRET} characters, for example from `openssl rand -hex 32`",
+                    named.reference
+                ),
+            );
+        }
+        Some(named.secret)
+    }
+}
+
+/// Why a text cannot be a permanent key of `OpenAI`. Prefixes: platform.openai.com shows `sk-proj-`, `sk-svcacct-`, `sk-admin-`, older `sk-`.
+fn malformed_key(key: &str) -> Option<&'static str> {
+    if key.starts_with("sk-admin-") {
+        return Some(
+            "is an admin key (sk-admin-), which cannot mint and could do far more harm if lost; create a project key (sk-proj-) or a service-account key (sk-svcacct-)",
+        );
+    }
+    if key.starts_with("ek_") {
+        return Some("is an ephemeral client secret (ek_), which expires within hours; a permanent key begins with sk-");
+    }
+    if !key.starts_with("sk-") || key.len() < 7 {
+        return Some("is not an OpenAI key; a permanent key begins with sk-");
+    }
+    (!key.bytes().all(|b| b.is_ascii_graphic()))
+        .then_some("holds spaces, line breaks or other characters that no key has; it was probably cut or pasted wrongly")
+}
+
+fn exact_origin(text: &str) -> Result<(), String> {
+    if text == "*" || text == "null" {
+        return Err("origins are exact; \"*\" and \"null\" would let any web page use your users' sign-in".into());
+    }
+    let url = Url::parse(text).map_err(|_| "must be an origin, for example \"https://app.example.com\"".to_owned())?;
+    let origin = url.origin();
+    if !matches!(url.scheme(), "http" | "https") || !origin.is_tuple() {
+        return Err("must be an http(s) origin, for example \"https://app.example.com\"".into());
+    }
+    let exact = origin.ascii_serialization();
+    if exact == text { Ok(()) } else { Err(format!("write it as browsers send it: \"{exact}\"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exact_origin, malformed_key};
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for good in ["https://app.example.com", "http://localhost:5173", "https://xn--bcher-kva.example"] {
+            assert!(exact_origin(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "https://app.example.com/",
+            "https://app.example.com:443",
+            "HTTPS://app.example.com",
+            "app.example.com",
+            "https://*.example.com/x",
+            "ftp://a.example",
+            "capacitor://localhost",
+            "",
+        ] {
+            assert!(exact_origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_that_cannot_mint_are_told_apart() {
+        for good in ["sk-proj-abc", "sk-svcacct-abc", "sk-abcdef", "sk-None-abc"] {
+            assert_eq!(malformed_key(good), None, "{good}");
+        }
+        for (bad, word) in [
+            ("sk-admin-abc", "admin"),
+            ("ek_abc", "ephemeral"),
+            ("sk-", "begins"),
+            ("AIza", "begins"),
+            ("sk-proj-a b", "spaces"),
+            ("sk-proj-a\nb", "spaces"),
+        ] {
+            assert!(malformed_key(bad).is_some_and(|cause| cause.contains(word)), "{bad}");
+        }
+    }
+}

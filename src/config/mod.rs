@@ -1,0 +1,190 @@
+//! Configuration: raw (as written) -> load (file < environment) -> check (every problem at once) -> [`Config`].
+
+pub(crate) mod check;
+pub(crate) mod load;
+pub(crate) mod problem;
+pub(crate) mod raw;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::domain::secret::{Secret, SecretRef};
+use crate::domain::ttl::Ttl;
+pub(crate) use raw::{Api, Environment, LogFormat};
+
+/// A configuration that can be run: every value checked, every secret read.
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) admin: Admin,
+    /// Absent outside prod: pseudonyms then change with every start.
+    pub(crate) pseudonym_key: Option<Secret>,
+    pub(crate) identity: Identity,
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) profiles: BTreeMap<String, Profile>,
+    pub(crate) audit: Audit,
+    pub(crate) telemetry: Telemetry,
+}
+
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<Url>,
+    /// As browsers send them; `public_url`'s own origin is among them.
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) max_in_flight: usize,
+    pub(crate) workers: usize,
+    pub(crate) drain: Duration,
+    pub(crate) grace: Duration,
+}
+
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
+    pub(crate) token: Option<Secret>,
+    pub(crate) open_metrics: bool,
+}
+
+pub(crate) struct Identity {
+    pub(crate) jwt: Vec<Jwt>,
+    pub(crate) verified_token_lifetime: Duration,
+    pub(crate) verified_tokens: u64,
+}
+
+pub(crate) struct Jwt {
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    pub(crate) audience: Vec<String>,
+    /// Absent: discovery.
+    pub(crate) jwks_url: Option<Url>,
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// Lower case.
+    pub(crate) token_types: Vec<String>,
+    pub(crate) user_claim: String,
+    pub(crate) tenant_claim: Option<String>,
+    pub(crate) groups_claim: String,
+    pub(crate) required_scopes: Vec<String>,
+    pub(crate) required_claims: Vec<ClaimRule>,
+    pub(crate) leeway_seconds: u64,
+    pub(crate) cooldown: Duration,
+    pub(crate) max_stale: Duration,
+}
+
+/// A signature algorithm of RFC 7518 and RFC 8037, with an asymmetric key. HMAC and `none` have no name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    Es512,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub(crate) const NAMES: [(&'static str, Self); 10] = [
+        ("RS256", Self::Rs256),
+        ("RS384", Self::Rs384),
+        ("RS512", Self::Rs512),
+        ("PS256", Self::Ps256),
+        ("PS384", Self::Ps384),
+        ("PS512", Self::Ps512),
+        ("ES256", Self::Es256),
+        ("ES384", Self::Es384),
+        ("ES512", Self::Es512),
+        ("EdDSA", Self::EdDsa),
+    ];
+
+    /// Exact spelling only.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
+    }
+}
+
+/// A claim and the values it may have.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimRule {
+    pub(crate) claim: String,
+    pub(crate) one_of: Vec<Value>,
+}
+
+impl ClaimRule {
+    /// Whether `claim` has, or as an array holds, one of the values.
+    pub(crate) fn holds(&self, claim: Option<&Value>) -> bool {
+        let matches = |value: &Value| self.one_of.iter().any(|wanted| crate::domain::json::same(wanted, value));
+        match claim {
+            Some(Value::Array(values)) => values.iter().any(matches),
+            Some(value) => matches(value),
+            None => false,
+        }
+    }
+}
+
+pub(crate) struct Upstream {
+    pub(crate) name: String,
+    /// Without a slash at its end.
+    pub(crate) base_url: String,
+    pub(crate) organization: Option<String>,
+    pub(crate) project: Option<String>,
+    /// The primary, then fallbacks; at least one.
+    pub(crate) keys: Vec<NamedSecret>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_attempts: u32,
+}
+
+/// A secret and where it came from.
+pub(crate) struct NamedSecret {
+    pub(crate) reference: SecretRef,
+    pub(crate) secret: Secret,
+}
+
+pub(crate) struct Profile {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) api: Api,
+    pub(crate) ttl: Ttl,
+    pub(crate) max_ttl: Ttl,
+    pub(crate) allow_groups: Vec<String>,
+    pub(crate) allow_claims: Vec<ClaimRule>,
+    pub(crate) client_may_set: Vec<MaySet>,
+    pub(crate) session: Map<String, Value>,
+    pub(crate) limits: Limits,
+}
+
+/// A place in the session that the client may write.
+pub(crate) struct MaySet {
+    /// Reference tokens of the JSON pointer, unescaped; at least one.
+    pub(crate) path: Vec<String>,
+    /// Absent: any value.
+    pub(crate) one_of: Option<Vec<Value>>,
+}
+
+/// Limits of one user within one profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) mints_per_minute: u64,
+    pub(crate) concurrent_calls: Option<u64>,
+    pub(crate) monthly_mints: Option<u64>,
+}
+
+pub(crate) struct Audit {
+    pub(crate) sinks: Vec<Sink>,
+    pub(crate) required: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sink {
+    Stdout,
+    File(PathBuf),
+}
+
+pub(crate) struct Telemetry {
+    pub(crate) log: String,
+    pub(crate) format: LogFormat,
+}

@@ -1,0 +1,370 @@
+//! The configuration as it is written: every key, its default, its meaning. Nothing here is checked yet.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How careful the checks of the configuration are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Environment {
+    /// A developer's machine: plain HTTP is accepted, drain is immediate.
+    Dev,
+    /// Like production, but plain HTTP is accepted.
+    Staging,
+    /// Refuses plain-HTTP upstreams and issuers, a missing pseudonym key, an open admin listener.
+    #[default]
+    Prod,
+}
+
+/// The whole file.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawConfig {
+    /// dev, staging or prod.
+    pub(crate) environment: Environment,
+    /// The public listener.
+    pub(crate) server: RawServer,
+    /// The operators' listener.
+    pub(crate) admin: RawAdmin,
+    /// How users are named to others.
+    pub(crate) privacy: RawPrivacy,
+    /// Who may call.
+    pub(crate) identity: RawIdentity,
+    /// Where client secrets come from, by name.
+    pub(crate) upstreams: BTreeMap<String, RawUpstream>,
+    /// What a session may be, by name.
+    pub(crate) profiles: BTreeMap<String, RawProfile>,
+    /// Where every mint and refusal is written down.
+    pub(crate) audit: RawAudit,
+    /// Logs.
+    pub(crate) telemetry: RawTelemetry,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawServer {
+    /// IP address and port. Port 0 takes a free one and logs it.
+    pub(crate) listen: String,
+    /// The URL under which browsers reach the service; its origin is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_url: Option<String>,
+    /// Web origins that may call, exactly as browsers send them. Never `*`.
+    pub(crate) allowed_origins: Vec<String>,
+    /// Requests handled at once; more are refused with 503 `overloaded`. 1..=100000.
+    pub(crate) max_in_flight: u64,
+    /// Worker threads. 0: one per core.
+    pub(crate) workers: u64,
+    /// Seconds for which requests are still served after SIGTERM, while /readyz is 503. Default 5, in dev 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_seconds: Option<u64>,
+    /// Seconds for what is in flight to finish after the listener has closed.
+    pub(crate) shutdown_grace_seconds: u64,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            public_url: None,
+            allowed_origins: Vec::new(),
+            max_in_flight: 2048,
+            workers: 0,
+            drain_seconds: None,
+            shutdown_grace_seconds: 25,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAdmin {
+    /// IP address and port.
+    pub(crate) listen: String,
+    /// Reference to the bearer token, at least 16 characters. Without it every admin request is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+    /// Serves /metrics without the token.
+    pub(crate) open_metrics: bool,
+}
+
+impl Default for RawAdmin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9090".into(), token: None, open_metrics: false }
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawPrivacy {
+    /// Reference to the HMAC key that turns users into pseudonyms, at least 16 characters. Required in prod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pseudonym_key: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawIdentity {
+    /// JWT issuers, by name.
+    pub(crate) jwt: BTreeMap<String, RawJwt>,
+    /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
+    pub(crate) verified_token_seconds: u64,
+    /// Verified tokens remembered at most.
+    pub(crate) verified_tokens: u64,
+}
+
+impl Default for RawIdentity {
+    fn default() -> Self {
+        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000 }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawJwt {
+    /// The issuer, exactly as the tokens' `iss` has it.
+    pub(crate) issuer: String,
+    /// Accepted audiences; a token must name at least one.
+    pub(crate) audience: Vec<String>,
+    /// The issuer's key set. Default: what discovery says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks_url: Option<String>,
+    /// Accepted signature algorithms, of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA.
+    pub(crate) algorithms: Vec<String>,
+    /// Accepted `typ` headers, without regard to case; a token without one is accepted too.
+    pub(crate) token_types: Vec<String>,
+    /// The claim that names the user.
+    pub(crate) user_claim: String,
+    /// The claim that names the user's tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_claim: Option<String>,
+    /// The claim that lists the user's groups.
+    pub(crate) groups_claim: String,
+    /// Scopes that every token must carry (`scope` or `scp`).
+    pub(crate) required_scopes: Vec<String>,
+    /// Claims that every token must carry, with the value or one of the values.
+    pub(crate) required_claims: BTreeMap<String, Value>,
+    /// Clock difference forgiven at `exp`, `nbf` and `iat`. 0..=60.
+    pub(crate) leeway_seconds: u64,
+    /// Least time between two fetches caused by unknown key ids.
+    pub(crate) jwks_cooldown_seconds: u64,
+    /// How long known keys stay in use when the issuer cannot be reached, counted from when their next fetch was due. 0..=86400.
+    pub(crate) jwks_max_stale_seconds: u64,
+}
+
+impl Default for RawJwt {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            audience: Vec::new(),
+            jwks_url: None,
+            algorithms: ["RS256", "ES256", "EdDSA"].map(String::from).into(),
+            token_types: ["JWT", "at+jwt", "application/at+jwt"].map(String::from).into(),
+            user_claim: "sub".into(),
+            tenant_claim: None,
+            groups_claim: "groups".into(),
+            required_scopes: Vec::new(),
+            required_claims: BTreeMap::new(),
+            leeway_seconds: 30,
+            jwks_cooldown_seconds: 30,
+            jwks_max_stale_seconds: 3600,
+        }
+    }
+}
+
+/// Which API an upstream speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UpstreamKind {
+    #[default]
+    Openai,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawUpstream {
+    /// The API it speaks.
+    pub(crate) kind: UpstreamKind,
+    /// Base URL, with `/v1`.
+    pub(crate) base_url: String,
+    /// `OpenAI-Organization`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<String>,
+    /// `OpenAI-Project`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    /// How Ephemint proves itself to the upstream.
+    pub(crate) credential: RawCredential,
+    /// Deadline of one mint, all attempts together. 1..=60.
+    pub(crate) timeout_seconds: u64,
+    /// Attempts of one mint at most. 1..=10.
+    pub(crate) max_attempts: u64,
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            kind: UpstreamKind::Openai,
+            base_url: "https://api.openai.com/v1".into(),
+            organization: None,
+            project: None,
+            credential: RawCredential::default(),
+            timeout_seconds: 8,
+            max_attempts: 3,
+        }
+    }
+}
+
+/// Kinds of upstream credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CredentialKind {
+    #[default]
+    ApiKey,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCredential {
+    /// What it is.
+    pub(crate) kind: CredentialKind,
+    /// References to the permanent keys: the primary, then fallbacks.
+    pub(crate) keys: Vec<String>,
+}
+
+/// Which sessions a profile mints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Api {
+    /// Speech to speech: `POST /v1/realtime/client_secrets`, session type `realtime`.
+    #[default]
+    Realtime,
+    /// Speech to text: the same path, session type `transcription`.
+    Transcription,
+    /// Speech to speech in another language: `POST /v1/realtime/translations/client_secrets`.
+    Translation,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawProfile {
+    /// Name of the upstream.
+    pub(crate) upstream: String,
+    /// Which sessions it mints.
+    pub(crate) api: Api,
+    /// Lifetime of a client secret when the caller asks for none. 60..=600.
+    pub(crate) ttl_seconds: u64,
+    /// Longest lifetime a caller may ask for. 60..=600.
+    pub(crate) max_ttl_seconds: u64,
+    /// Who may use it. Default: every authenticated user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow: Option<RawAllow>,
+    /// JSON pointers into `session` that the client may set, optionally to given values only.
+    pub(crate) client_may_set: Vec<RawMaySet>,
+    /// What the session is. Sent upstream as it stands.
+    pub(crate) session: Map<String, Value>,
+    /// Limits of each user of this profile.
+    pub(crate) limits: RawLimits,
+}
+
+impl Default for RawProfile {
+    fn default() -> Self {
+        Self {
+            upstream: String::new(),
+            api: Api::Realtime,
+            ttl_seconds: 120,
+            max_ttl_seconds: 600,
+            allow: None,
+            client_may_set: Vec::new(),
+            session: Map::new(),
+            limits: RawLimits::default(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAllow {
+    /// One of these groups. Empty: no group is asked for.
+    pub(crate) groups: Vec<String>,
+    /// All of these claims, each with the value or one of the values.
+    pub(crate) claims: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawMaySet {
+    /// Any value.
+    Any(String),
+    /// One of the given values.
+    OneOf(RawOneOf),
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawOneOf {
+    /// JSON pointer into `session`.
+    pub(crate) pointer: String,
+    /// The values it may have.
+    pub(crate) one_of: Vec<Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLimits {
+    /// Mints within a minute.
+    pub(crate) mints_per_minute: u64,
+    /// Client secrets at once that are neither expired nor given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrent_calls: Option<u64>,
+    /// Mints within a calendar month, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) monthly_mints: Option<u64>,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self { mints_per_minute: 120, concurrent_calls: None, monthly_mints: None }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAudit {
+    /// `stdout` or `file:///path`. Every entry goes to all of them.
+    pub(crate) sinks: Vec<String>,
+    /// No entry, no token: a mint that cannot be written down is refused.
+    pub(crate) required: bool,
+}
+
+impl Default for RawAudit {
+    fn default() -> Self {
+        Self { sinks: vec!["stdout".into()], required: true }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Json,
+    Pretty,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawTelemetry {
+    /// error, warn, info, debug, trace, or a filter such as `info,ephemint::provider=debug`.
+    pub(crate) log: String,
+    /// json or pretty; on standard error.
+    pub(crate) log_format: LogFormat,
+}
+
+impl Default for RawTelemetry {
+    fn default() -> Self {
+        Self { log: "info".into(), log_format: LogFormat::Json }
+    }
+}

@@ -1,0 +1,135 @@
+//! Names of requests, sessions and users.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use uuid::Uuid;
+
+use super::secret::Secret;
+
+/// Names one session at Ephemint: a version 7 UUID. It is a name, not a credential: every look-up also asks whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId(Uuid);
+
+impl SessionId {
+    pub(crate) fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// `None` unless `text` is a UUID in its usual hyphenated lower-case form.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok()?;
+        (Self(id).to_string() == text).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// Names one HTTP request: the caller's own (1..=128 of `A-Za-z0-9._-`) or a version 7 UUID.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(Box<str>);
+
+impl RequestId {
+    /// Keeps what the caller sent when it has the allowed form.
+    pub(crate) fn from_caller(sent: Option<&[u8]>) -> Self {
+        let kept =
+            sent.filter(|id| (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)));
+        match kept.and_then(|id| std::str::from_utf8(id).ok()) {
+            Some(id) => Self(id.into()),
+            None => Self(Uuid::now_v7().as_hyphenated().to_string().into()),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A user as everything but the identity check sees them: HMAC-SHA256 under `privacy.pseudonym_key`.
+///
+/// It is the `OpenAI-Safety-Identifier` (as 64 hex digits), the user's name in logs and audit, and the key of every per-user count.
+/// One user is one triple of tenant, issuer and subject: two issuers that share a subject are two users.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Pseudonym([u8; 32]);
+
+impl Pseudonym {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Pseudonym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Pseudonym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Turns users into pseudonyms.
+#[derive(Clone)]
+pub(crate) struct Pseudonymizer(hmac::Key);
+
+impl Pseudonymizer {
+    pub(crate) fn new(key: &Secret) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes()))
+    }
+
+    /// Each part is preceded by its length, so that no two triples share an input.
+    pub(crate) fn pseudonym(&self, tenant: &str, issuer: &str, subject: &str) -> Pseudonym {
+        let mut mac = hmac::Context::with_key(&self.0);
+        for part in [tenant, issuer, subject] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut name = [0; 32];
+        name.copy_from_slice(mac.sign().as_ref());
+        Pseudonym(name)
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pseudonymizer, RequestId, Secret, SessionId};
+
+    #[test]
+    fn tenant_issuer_and_subject_never_run_together() {
+        let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
+        let one = names.pseudonym("a", "bc", "d");
+        assert_ne!(one, names.pseudonym("ab", "c", "d"));
+        assert_ne!(one, names.pseudonym("a", "b", "cd"));
+        assert_eq!(one, names.pseudonym("a", "bc", "d"));
+        assert_eq!(one.to_string().len(), 64);
+    }
+
+    #[test]
+    fn a_callers_request_id_is_kept_only_in_its_allowed_form() {
+        assert_eq!(RequestId::from_caller(Some(b"a.B-9_")).as_str(), "a.B-9_");
+        for refused in [&b""[..], b"a b", b"a\n", "\u{e9}".as_bytes(), &[b'a'; 129]] {
+            assert_eq!(RequestId::from_caller(Some(refused)).as_str().len(), 36);
+        }
+    }
+
+    #[test]
+    fn a_session_id_has_one_spelling() {
+        let id = SessionId::new();
+        assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+        assert_eq!(SessionId::parse(&id.to_string().to_uppercase()), None);
+        assert_eq!(SessionId::parse(&id.to_string().replace('-', "")), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! The words of the trade: ids, what a caller asks for, lifetimes, secrets, time. No I/O.
+
+pub(crate) mod ask;
+pub(crate) mod clock;
+pub(crate) mod ids;
+pub(crate) mod json;
+pub(crate) mod secret;
+pub(crate) mod ttl;

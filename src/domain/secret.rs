@@ -1,0 +1,181 @@
+//! Secrets that do not print, and the references that name them.
+
+use std::fmt;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::{constant_time, digest, rand};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::ids::hex;
+
+/// A secret of Ephemint's own: a permanent key, the admin token, the pseudonym key. Wiped when dropped, never printed.
+#[derive(Clone)]
+pub(crate) struct Secret(SecretString);
+
+impl Secret {
+    /// The plain text, for the one place that puts it on the wire or into a key.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "permanent keys leave only through provider, pseudonym key and admin token only into a MAC or a digest"
+    )]
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// First 8 hex digits of the SHA-256: names a key in logs, audit and metrics.
+    pub(crate) fn fingerprint(&self) -> String {
+        hex(&Sha256::of(self.reveal().as_bytes()).0[..4])
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A secret of 256 random bits in hexadecimal, after `prefix`.
+pub(crate) fn random_secret(prefix: &str) -> Result<Secret, Unspecified> {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes)?;
+    Ok(Secret::from(format!("{prefix}{}", hex(&bytes))))
+}
+
+/// The short-lived client secret (`ek_…`) that a caller came for. It is written into one answer and kept nowhere.
+pub(crate) struct EphemeralToken(SecretString);
+
+impl EphemeralToken {
+    #[expect(clippy::disallowed_methods, reason = "the answer to its owner is the one place where a client secret is written")]
+    pub(crate) fn reveal_to_owner(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    pub(crate) fn digest(&self) -> Sha256 {
+        Sha256::of(self.reveal_to_owner().as_bytes())
+    }
+}
+
+impl From<String> for EphemeralToken {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for EphemeralToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EphemeralToken(…)")
+    }
+}
+
+/// What a caller presented to prove who they are.
+pub(crate) struct Credential(SecretString);
+
+impl Credential {
+    #[expect(clippy::disallowed_methods, reason = "the authenticate stage reads the user's token, nothing else does")]
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<&str> for Credential {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned().into())
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(…)")
+    }
+}
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sha256(pub(crate) [u8; 32]);
+
+impl Sha256 {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut out = [0; 32];
+        out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        Self(out)
+    }
+
+    /// Takes the same time whether or not the two are equal.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+/// Names a secret without holding it: `env://NAME` or `file:///path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SecretRef {
+    Env(String),
+    File(std::path::PathBuf),
+}
+
+impl SecretRef {
+    /// Reads a reference. The error says what is wrong and how to write it, and never repeats `text`: it may be the secret itself.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        const LITERAL: &str = "this looks like a literal secret; write where the secret is instead: env://NAME or file:///path";
+        match text.split_once("://") {
+            Some(("env", name)) => {
+                let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+                let valid = starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                if valid {
+                    Ok(Self::Env(name.to_owned()))
+                } else {
+                    Err("env:// takes the name of an environment variable (letters, digits, _), for example env://OPENAI_API_KEY")
+                }
+            }
+            Some(("file", path)) if path.len() > 1 && path.starts_with('/') => Ok(Self::File(path.into())),
+            Some(("file", _)) => Err("file:// takes an absolute path: three slashes, for example file:///run/secrets/key"),
+            Some(("vault" | "aws-sm" | "azure-kv" | "gcp-sm", _)) => {
+                Err("this version reads secrets from env://NAME and file:///path only")
+            }
+            _ => Err(LITERAL),
+        }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env://{name}"),
+            Self::File(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Credential, EphemeralToken, Secret, SecretRef};
+
+    #[test]
+    fn secrets_do_not_print() {
+        let secret = "sk-canary-never-printed";
+        let printed = format!(
+            "{:?} {:?} {:?}",
+            Secret::from(secret.to_owned()),
+            EphemeralToken::from(secret.to_owned()),
+            Credential::from(secret)
+        );
+        assert!(!printed.contains("canary"), "{printed}");
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_without_being_repeated() {
+        for text in ["sk-canary", "", "env://", "env://sk-canary", "file://canary", "vault://canary", "https://canary", "env://1"]
+        {
+            let refusal = SecretRef::parse(text).unwrap_err();
+            assert!(!refusal.contains("canary"), "{refusal}");
+        }
+        assert_eq!(SecretRef::parse("env://OPENAI_API_KEY").unwrap().to_string(), "env://OPENAI_API_KEY");
+        assert_eq!(SecretRef::parse("file:///run/key").unwrap().to_string(), "file:///run/key");
+    }
+}

@@ -1,0 +1,56 @@
+//! The operators' listener.
+
+use std::sync::Mutex;
+
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use super::{ask, methods};
+use crate::domain::secret::{Secret, Sha256};
+use crate::issue::refusal::{Code, Refusal};
+
+/// What the admin routes need.
+pub(crate) struct Admin {
+    /// SHA-256 of the token. Absent: nobody is let in.
+    token: Option<Sha256>,
+    open_metrics: bool,
+    registry: Mutex<Registry>,
+}
+
+impl Admin {
+    pub(crate) fn new(token: Option<&Secret>, open_metrics: bool, registry: Registry) -> Self {
+        Self { token: token.map(|token| Sha256::of(token.reveal().as_bytes())), open_metrics, registry: Mutex::new(registry) }
+    }
+
+    /// Compares digests, in constant time, so that nothing of the token shows in how long a refusal takes.
+    fn admits(&self, request: &HttpRequest) -> Result<(), Refusal> {
+        let sent = ask::credential(request.headers())?;
+        let known = self.token.as_ref().is_some_and(|token| token.same_as(&Sha256::of(sent.reveal().as_bytes())));
+        if known {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::InvalidToken, "Send the admin token (admin.token) as Authorization: Bearer <token>."))
+        }
+    }
+}
+
+pub(crate) fn routes(admin: Data<Admin>) -> impl FnOnce(&mut ServiceConfig) {
+    move |app: &mut ServiceConfig| {
+        app.app_data(admin)
+            .service(methods("/metrics", "GET, HEAD").route(web::get().to(metrics)).route(web::head().to(metrics)));
+    }
+}
+
+async fn metrics(request: HttpRequest, admin: Data<Admin>) -> Result<HttpResponse, Refusal> {
+    if !admin.open_metrics || request.headers().contains_key(AUTHORIZATION) {
+        admin.admits(&request)?;
+    }
+    let mut text = String::with_capacity(8 * 1024);
+    let registry = admin.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    encode(&mut text, &registry).map_err(|_| Refusal::new(Code::Internal, "The metrics could not be written."))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).insert_header((CACHE_CONTROL, "no-store")).body(text))
+}

@@ -1,0 +1,211 @@
+//! Reading a mint request: headers, query, body. Bounded in size, depth and time.
+
+use std::time::Duration;
+
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::web::Payload;
+use actix_web::{HttpMessage, HttpRequest};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::edge::{Arrival, IDEMPOTENCY_KEY};
+use crate::admit::IdempotencyKey;
+use crate::authorize::{DEFAULT_PROFILE, Door};
+use crate::domain::ask::Ask;
+use crate::domain::secret::{Credential, Sha256};
+use crate::issue::refusal::{Code, Refusal};
+use crate::issue::token::{Call, Wish};
+
+const MAX_BODY: usize = 16 * 1024;
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_PROFILE_NAME: usize = 64;
+
+/// What is known of a mint before its body is read.
+pub(super) fn call(request: &HttpRequest, door: Door) -> Option<Call> {
+    let arrival = request.extensions().get::<Arrival>().cloned()?;
+    Some(Call {
+        request_id: arrival.request_id,
+        trace_id: request.headers().get("traceparent").and_then(trace_id),
+        arrived: arrival.at,
+        door,
+        profile: profile(request.query_string()),
+    })
+}
+
+/// The profile that is asked for. Asked for twice, or under a name that none can have, it is one that does not exist.
+fn profile(query: &str) -> Box<str> {
+    let mut asked = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "profile").map(|(_, name)| name);
+    match (asked.next(), asked.next()) {
+        (None, _) => DEFAULT_PROFILE.into(),
+        (Some(name), None) if name.len() <= MAX_PROFILE_NAME => name.into(),
+        _ => "".into(),
+    }
+}
+
+/// The bearer token (RFC 6750, section 2.1). Nothing else is a credential: no query, no form, no cookie.
+pub(super) fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
+    let missing = || {
+        Refusal::new(Code::MissingCredentials, "Send the user's access token as Authorization: Bearer <token>.")
+            .about("Authorization")
+    };
+    let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
+    let text = value
+        .to_str()
+        .map_err(|_| Refusal::new(Code::InvalidToken, "The Authorization header holds characters that no token has."))?;
+    let (scheme, token) = text.trim().split_once(' ').ok_or_else(missing)?;
+    let token = token.trim_start();
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() { Ok(Credential::from(token)) } else { Err(missing()) }
+}
+
+/// Refuses a caller that takes no JSON.
+pub(super) fn takes_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut ranges =
+        headers.get_all(ACCEPT).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).peekable();
+    let takes = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let refused = parts.any(|part| matches!(part.replace(' ', "").as_str(), "q=0" | "q=0." | "q=0.0" | "q=0.00" | "q=0.000"));
+        matches!(kind.as_str(), "*/*" | "application/*" | "application/json") && !refused
+    };
+    if ranges.peek().is_none() || ranges.any(takes) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::NotAcceptable, "Answers are application/json; accept that or */*.").about("Accept"))
+}
+
+/// Reads and parses the body, and the idempotency key that goes with it.
+pub(super) async fn wish(request: &HttpRequest, mut payload: Payload, call_profile: &str, door: Door) -> Result<Wish, Refusal> {
+    let key = idempotency_key(request.headers())?;
+    let body = timeout(BODY_DEADLINE, read(request.headers(), &mut payload))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "Send the whole body within five seconds.")))?;
+    if !body.is_empty() {
+        is_json(request.headers())?;
+    }
+    let retry_of = key.map(|key| IdempotencyKey {
+        key,
+        request: Sha256::of(&[format!("{door:?} {call_profile}\n").as_bytes(), &body].concat()),
+    });
+    Ok(Wish { ask: Ask::parse(&body)?, retry_of })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
+    let invalid = || {
+        Refusal::new(Code::InvalidIdempotencyKey, "An Idempotency-Key has 1 to 255 visible ASCII characters.")
+            .about("Idempotency-Key")
+    };
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().map_err(|_| invalid())?;
+    let valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if valid { Ok(Some(key.into())) } else { Err(invalid()) }
+}
+
+async fn read(headers: &HeaderMap, payload: &mut Payload) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal::new(Code::BodyTooLarge, format!("A body has at most {MAX_BODY} bytes."));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Refusal::new(Code::InvalidJson, "The body broke off."))?;
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let refused =
+        |sentence: &'static str, header: &'static str| Err(Refusal::new(Code::UnsupportedMediaType, sentence).about(header));
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return refused("Send the body without Content-Encoding.", "Content-Encoding");
+    }
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        refused("Send the body as Content-Type: application/json.", "Content-Type")
+    }
+}
+
+/// The trace id of a valid `traceparent` (W3C Trace Context, section 3.2).
+fn trace_id(header: &HeaderValue) -> Option<Box<str>> {
+    let text = header.to_str().ok()?;
+    let mut fields = text.split('-');
+    let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let hex = |field: &str, length: usize| {
+        field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let known_form = hex(version, 2)
+        && version != "ff"
+        && hex(trace, 32)
+        && hex(parent, 16)
+        && hex(flags, 2)
+        && (version != "00" || fields.next().is_none());
+    let not_zero = |field: &str| field.bytes().any(|b| b != b'0');
+    (known_form && not_zero(trace) && not_zero(parent)).then(|| trace.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{credential, profile, takes_json, trace_id};
+
+    fn header(name: &'static str, value: &'static str) -> HeaderMap {
+        [(HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn only_a_bearer_token_is_a_credential() {
+        for good in ["Bearer abc", "bearer abc", "BEARER  abc"] {
+            assert_eq!(credential(&header("authorization", good)).unwrap().reveal(), "abc", "{good}");
+        }
+        for bad in ["", "Bearer", "Bearer ", "Basic abc", "abc", "Bearerabc"] {
+            assert!(credential(&header("authorization", bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_must_be_acceptable() {
+        for good in ["*/*", "application/json", "text/html, application/*;q=0.1", "Application/JSON; charset=utf-8"] {
+            assert!(takes_json(&header("accept", good)).is_ok(), "{good}");
+        }
+        for bad in ["text/html", "application/json;q=0", "application/xml, text/*", "application/json; q=0.0"] {
+            assert!(takes_json(&header("accept", bad)).is_err(), "{bad}");
+        }
+        assert!(takes_json(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn a_profile_is_asked_for_once() {
+        assert_eq!(&*profile(""), "default");
+        assert_eq!(&*profile("x=1&profile=b%2Dc"), "b-c");
+        assert_eq!(&*profile("profile=a&profile=a"), "");
+    }
+
+    #[test]
+    fn a_trace_goes_on_only_from_a_valid_header() {
+        let id = |value: &'static str| trace_id(&HeaderValue::from_static(value));
+        assert_eq!(
+            id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
+        for bad in [
+            "",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert_eq!(id(bad), None, "{bad}");
+        }
+    }
+}

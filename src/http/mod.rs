@@ -1,0 +1,81 @@
+//! HTTP: the only module, beside `app` and `sandbox`, that knows actix.
+
+pub(crate) mod admin;
+mod ask;
+pub(crate) mod docs;
+pub(crate) mod edge;
+mod health;
+mod mint;
+mod openapi;
+pub(crate) mod origin;
+mod problem;
+mod sessions;
+mod wire;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource};
+
+use crate::issue::refusal::{Code, Refusal};
+use crate::issue::token::Issuer;
+use edge::Edge;
+pub(crate) use health::Health;
+
+/// What one worker's handlers need.
+pub(crate) struct Worker {
+    pub(crate) issuer: Rc<Issuer>,
+    pub(crate) edge: Arc<Edge>,
+}
+
+/// The public listener's routes.
+pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut ServiceConfig) {
+    move |app: &mut ServiceConfig| {
+        app.app_data(Data::new(worker))
+            .app_data(health)
+            .service(methods("/v1/realtime/client_secrets", "POST, OPTIONS").route(web::post().to(mint::realtime)))
+            .service(
+                methods("/v1/realtime/translations/client_secrets", "POST, OPTIONS").route(web::post().to(mint::translation)),
+            )
+            .service(
+                methods("/v1/sessions", "GET, HEAD, OPTIONS")
+                    .route(web::get().to(sessions::list))
+                    .route(web::head().to(sessions::list)),
+            )
+            .service(
+                methods("/v1/sessions/{id}", "GET, HEAD, DELETE, OPTIONS")
+                    .route(web::get().to(sessions::show))
+                    .route(web::head().to(sessions::show))
+                    .route(web::delete().to(sessions::end)),
+            )
+            .service(methods("/livez", "GET, HEAD").route(web::get().to(health::livez)).route(web::head().to(health::livez)))
+            .service(methods("/readyz", "GET, HEAD").route(web::get().to(health::readyz)).route(web::head().to(health::readyz)))
+            .service(
+                methods("/openapi.json", "GET, HEAD").route(web::get().to(docs::openapi)).route(web::head().to(docs::openapi)),
+            )
+            .service(methods("/docs", "GET, HEAD").route(web::get().to(docs::page)).route(web::head().to(docs::page)));
+    }
+}
+
+/// A path whose other methods are answered with 405 and `Allow`; preflights too are answered here.
+fn methods(path: &'static str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        let preflight = *request.method() == Method::OPTIONS && allow.ends_with("OPTIONS");
+        match request.app_data::<Data<Worker>>().filter(|_| preflight) {
+            Some(worker) => worker.edge.origins().preflight(request.headers(), allow),
+            None => {
+                Err(Refusal { allow: Some(allow), ..Refusal::new(Code::MethodNotAllowed, format!("This path takes {allow}.")) })
+            }
+        }
+    }))
+}
+
+/// Answers what has no route.
+pub(crate) async fn not_found() -> Result<HttpResponse, Refusal> {
+    Err(Refusal::new(
+        Code::NotFound,
+        "There is nothing at this path; paths have no slash at their end. The API is described at /docs.",
+    ))
+}

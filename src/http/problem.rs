@@ -1,0 +1,111 @@
+//! Refusals on the wire: problem details (RFC 9457) with `OpenAI`'s own `error` object beside them, so that the official SDKs show the message.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::wire;
+use crate::issue::refusal::{Code, Refusal, Row};
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem<'a> {
+    /// Where the code is explained.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The same for every refusal with this code.
+    title: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// A sentence that says what to do.
+    detail: &'a str,
+    /// A stable name.
+    code: &'a str,
+    /// As in the `X-Request-ID` header.
+    request_id: &'a str,
+    error: OpenAiError<'a>,
+}
+
+/// `OpenAI`'s `Error` schema.
+#[derive(Serialize, ToSchema)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+    /// A JSON pointer, a header or a parameter, where the refusal is about one.
+    param: Option<&'a str>,
+}
+
+/// The kinds that `OpenAI`'s SDKs know.
+fn openai_kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// The answer to a refused request.
+pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str) -> HttpResponse {
+    let Row { status, name: code, title, .. } = refusal.code.row();
+    let detail = &*refusal.detail;
+    let problem = Problem {
+        kind: format!("{docs_url}#{code}"),
+        title,
+        status,
+        detail,
+        code,
+        request_id,
+        error: OpenAiError { message: detail, kind: openai_kind(status), code, param: refusal.param.as_deref() },
+    };
+    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    response.insert_header((CONTENT_TYPE, "application/problem+json")).insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(seconds) = refusal.retry_after {
+        response.insert_header((RETRY_AFTER, seconds));
+    }
+    if let Some(allow) = refusal.allow {
+        response.insert_header((ALLOW, allow));
+    }
+    if let Some(challenge) = challenge(refusal.code) {
+        response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+    }
+    if let Some(limit) = &refusal.limit {
+        wire::rate_limit(&mut response, limit.1);
+    }
+    response.body(serde_json::to_vec(&problem).unwrap_or_default())
+}
+
+/// RFC 6750, section 3.
+fn challenge(code: Code) -> Option<&'static str> {
+    match code {
+        Code::MissingCredentials => Some("Bearer"),
+        Code::InvalidToken | Code::TokenExpired => Some(r#"Bearer error="invalid_token""#),
+        Code::InsufficientScope => Some(r#"Bearer error="insufficient_scope""#),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.row().name)
+    }
+}
+
+/// Handlers refuse with `?`; `edge` turns the refusal into its answer, because only there are request id and origin at hand.
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        HttpResponse::new(self.status_code())
+    }
+}

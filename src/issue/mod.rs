@@ -1,0 +1,4 @@
+//! The stages in order, and every way to be refused.
+
+pub(crate) mod refusal;
+pub(crate) mod token;

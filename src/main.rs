@@ -1,0 +1,12 @@
+//! Arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    ephemint::cli::run()
+}

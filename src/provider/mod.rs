@@ -1,0 +1,140 @@
+//! Asks the upstream. A [`Grant`] and a [`Permit`] in, a [`Minted`] out.
+
+mod answer;
+mod failure;
+mod openai;
+mod retry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::admit::Permit;
+use crate::authorize::Grant;
+use crate::config;
+use crate::domain::clock::SharedClock;
+use crate::domain::ids::Pseudonym;
+use crate::domain::secret::EphemeralToken;
+use crate::outbound::Outbound;
+use crate::telemetry::metrics::{Metrics, UpstreamLabel};
+pub(crate) use answer::PublicSession;
+pub(crate) use failure::{Failure, Kind};
+use openai::Endpoint;
+
+/// A client secret, fresh from the upstream. Only this stage can make one.
+#[derive(Debug)]
+pub(crate) struct Minted {
+    token: EphemeralToken,
+    expires_at: u64,
+    session: PublicSession,
+    served: Served,
+}
+
+/// Who served an attempt: for the audit entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served {
+    /// Fingerprint of the permanent key.
+    pub(crate) key: Option<Arc<str>>,
+    /// The upstream's own name for its answer.
+    pub(crate) request_id: Option<Box<str>>,
+}
+
+impl Minted {
+    pub(crate) fn token(&self) -> &EphemeralToken {
+        &self.token
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+
+    pub(crate) fn session(&self) -> &PublicSession {
+        &self.session
+    }
+
+    pub(crate) fn served(&self) -> &Served {
+        &self.served
+    }
+}
+
+/// What all workers know of one upstream.
+pub(crate) struct Shared {
+    settings: Arc<config::Upstream>,
+    /// The permanent key in use. Moves on when the upstream no longer knows it.
+    key: AtomicUsize,
+}
+
+impl Shared {
+    /// One entry for each upstream.
+    pub(crate) fn all(upstreams: &BTreeMap<String, Arc<config::Upstream>>) -> Vec<Arc<Self>> {
+        upstreams.values().map(|settings| Arc::new(Self { settings: settings.clone(), key: AtomicUsize::new(0) })).collect()
+    }
+
+    fn current_key(&self) -> usize {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    /// Moves on from `refused` to the next key. `None` when that was the last one.
+    fn next_key(&self, refused: usize) -> Option<usize> {
+        let next = refused + 1;
+        if next >= self.settings.keys.len() {
+            return None;
+        }
+        let _ = self.key.compare_exchange(refused, next, Ordering::Relaxed, Ordering::Relaxed);
+        tracing::error!(upstream = self.settings.name, refused = %self.settings.keys[refused].reference, next = %self.settings.keys[next].reference, "the upstream refuses a permanent key; the next one is used");
+        Some(next)
+    }
+}
+
+/// One worker's connections to all upstreams. Pooled connections are served by the runtime that opened them, so each worker has its own.
+pub(crate) struct Provider {
+    endpoints: BTreeMap<String, Endpoint>,
+}
+
+impl Provider {
+    pub(crate) fn new(
+        upstreams: &[Arc<Shared>],
+        outbound: &Outbound,
+        clock: &SharedClock,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        let mut endpoints = BTreeMap::new();
+        for upstream in upstreams {
+            endpoints.insert(upstream.settings.name.clone(), Endpoint::new(upstream.clone(), outbound, clock.clone(), metrics)?);
+        }
+        Ok(Self { endpoints })
+    }
+
+    /// Mints once. The permit shows that the mint is booked; whoever holds it spends it when the secret is out.
+    pub(crate) async fn mint(&self, grant: &Grant, _booked: &Permit) -> Result<Minted, Failure> {
+        let name = &grant.profile().upstream().name;
+        let endpoint = self.endpoints.get(name).ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
+        endpoint.mint(grant).await
+    }
+
+    /// Where a browser takes its client secret.
+    pub(crate) fn calls_url(&self, grant: &Grant) -> &str {
+        self.endpoints.get(&grant.profile().upstream().name).map_or("", |endpoint| endpoint.calls_url(grant.profile().api()))
+    }
+}
+
+/// Why connections to an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client cannot be built")]
+    Client(#[from] reqwest::Error),
+    /// A setting has no form on the wire.
+    #[error("upstream {0} has a setting that cannot be sent")]
+    Setting(String),
+}
+
+fn label(upstream: &config::Upstream) -> UpstreamLabel {
+    UpstreamLabel { upstream: upstream.name.clone() }
+}
+
+/// Value of `OpenAI-Safety-Identifier`: 64 hex digits, the longest form known to be accepted.
+fn safety_identifier(user: &Pseudonym) -> String {
+    user.to_string()
+}

@@ -1,0 +1,186 @@
+//! `OpenAI`: `POST /v1/realtime/client_secrets` and `/v1/realtime/translations/client_secrets`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, Url};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{BuildError, Failure, Kind, Minted, Served, Shared, answer, label, retry, safety_identifier};
+use crate::authorize::Grant;
+use crate::config::{self, Api, NamedSecret};
+use crate::domain::clock::SharedClock;
+use crate::outbound::{self, BodyError, Outbound};
+use crate::telemetry::metrics::Metrics;
+
+const MAX_ANSWER: usize = 256 * 1024;
+const SAFETY_IDENTIFIER: HeaderName = HeaderName::from_static("openai-safety-identifier");
+const REQUEST_ID: &str = "x-request-id";
+
+/// One worker's way to one upstream.
+pub(super) struct Endpoint {
+    shared: Arc<Shared>,
+    client: Client,
+    clock: SharedClock,
+    realtime: Paths,
+    translation: Paths,
+    keys: Vec<Key>,
+    duration: Histogram,
+    retries: Counter,
+}
+
+struct Paths {
+    mint: Url,
+    calls: String,
+}
+
+/// A permanent key in the form it is sent, with everything else that every request carries.
+struct Key {
+    fingerprint: Arc<str>,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        outbound: &Outbound,
+        clock: SharedClock,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        let settings = shared.settings.clone();
+        let unsendable = || BuildError::Setting(settings.name.clone());
+        let paths = |prefix: &str| {
+            let mint = Url::parse(&format!("{}/{prefix}/client_secrets", settings.base_url)).map_err(|_| unsendable())?;
+            Ok::<_, BuildError>(Paths { mint, calls: format!("{}/{prefix}/calls", settings.base_url) })
+        };
+        let keys = settings.keys.iter().map(|key| Key::new(&settings, key).ok_or_else(unsendable));
+        Ok(Self {
+            client: outbound.client(settings.timeout)?,
+            clock,
+            realtime: paths("realtime")?,
+            translation: paths("realtime/translations")?,
+            keys: keys.collect::<Result<_, _>>()?,
+            duration: metrics.upstream_duration.get_or_create_owned(&label(&settings)),
+            retries: metrics.upstream_retries.get_or_create_owned(&label(&settings)),
+            shared,
+        })
+    }
+
+    pub(super) fn calls_url(&self, api: Api) -> &str {
+        &self.paths(api).calls
+    }
+
+    fn paths(&self, api: Api) -> &Paths {
+        match api {
+            Api::Realtime | Api::Transcription => &self.realtime,
+            Api::Translation => &self.translation,
+        }
+    }
+
+    /// All attempts together end within the upstream's deadline.
+    pub(super) async fn mint(&self, grant: &Grant) -> Result<Minted, Failure> {
+        let start = Instant::now();
+        let deadline = start + self.shared.settings.timeout;
+        let outcome = self.attempts(grant, deadline).await;
+        self.duration.observe(start.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn attempts(&self, grant: &Grant, deadline: Instant) -> Result<Minted, Failure> {
+        let mut key = self.shared.current_key();
+        let mut attempt = 1;
+        loop {
+            let served = Served { key: self.keys.get(key).map(|key| key.fingerprint.clone()), request_id: None };
+            let failure = match timeout_at(deadline, self.attempt(grant, key)).await {
+                Ok(Ok(minted)) => return Ok(minted),
+                Ok(Err(failure)) => failure,
+                Err(_) => return Err(Failure { served, ..Failure::new(Kind::TimedOut, "no answer within the deadline") }),
+            };
+            if failure.kind == Kind::AuthFailed {
+                // A refused key costs no attempt: the next one is tried at once, so that the caller sees nothing of it.
+                match self.shared.next_key(key) {
+                    Some(next) => key = next,
+                    None => return Err(failure),
+                }
+                continue;
+            }
+            if !failure.retryable || attempt == self.shared.settings.max_attempts {
+                return Err(failure);
+            }
+            let pause = failure.retry_after.unwrap_or_else(|| retry::backoff(attempt));
+            if Instant::now() + pause >= deadline {
+                return Err(failure);
+            }
+            tracing::info!(upstream = self.shared.settings.name, cause = failure.cause, attempt, "the mint is tried again");
+            sleep(pause).await;
+            self.retries.inc();
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, grant: &Grant, key: usize) -> Result<Minted, Failure> {
+        let key = self.keys.get(key).ok_or_else(|| Failure::new(Kind::AuthFailed, "no key is left"))?;
+        let mut served = Served { key: Some(key.fingerprint.clone()), request_id: None };
+        let outcome = self.exchange(grant, key, &mut served).await;
+        match outcome {
+            Ok(answer) => Ok(Minted { token: answer.token, expires_at: answer.expires_at, session: answer.session, served }),
+            Err(failure) => Err(Failure { served, ..failure }),
+        }
+    }
+
+    async fn exchange(&self, grant: &Grant, key: &Key, served: &mut Served) -> Result<answer::Answer, Failure> {
+        let response = self.client.execute(self.request(grant, key)).await.map_err(|e| Failure::broken(&e.without_url()))?;
+        served.request_id = response.headers().get(REQUEST_ID).and_then(printable);
+        let status = response.status();
+        if status.is_success() {
+            let body = body(response).await?;
+            return answer::read(&body, self.clock.unix(), grant.ttl()).map_err(|cause| Failure::new(Kind::Malformed, cause));
+        }
+        let headers = response.headers().clone();
+        // An error whose body cannot be had is still that error.
+        let body = body(response).await.unwrap_or_default();
+        Err(Failure::answered(status, &headers, &body, self.clock.wall()))
+    }
+
+    fn request(&self, grant: &Grant, key: &Key) -> Request {
+        let mut request = Request::new(Method::POST, self.paths(grant.profile().api()).mint.clone());
+        request.headers_mut().clone_from(&key.headers);
+        if let Ok(user) = HeaderValue::try_from(safety_identifier(grant.principal().user())) {
+            request.headers_mut().insert(SAFETY_IDENTIFIER, user);
+        }
+        *request.body_mut() = Some(grant.body().into());
+        request
+    }
+}
+
+impl Key {
+    fn new(settings: &config::Upstream, key: &NamedSecret) -> Option<Self> {
+        let mut headers = HeaderMap::with_capacity(8);
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.secret.reveal())).ok()?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
+            if let Some(value) = value {
+                headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value.as_str()).ok()?);
+            }
+        }
+        Some(Self { fingerprint: key.secret.fingerprint().into(), headers })
+    }
+}
+
+async fn body(response: reqwest::Response) -> Result<Bytes, Failure> {
+    outbound::body(response, MAX_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => Failure::new(Kind::Malformed, error.to_string()),
+        BodyError::Broken(_) => Failure::broken(&error),
+    })
+}
+
+/// The upstream's request id as it may be written down: visible ASCII of a sane length.
+fn printable(id: &HeaderValue) -> Option<Box<str>> {
+    id.to_str().ok().filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())).map(Into::into)
+}
