@@ -39,6 +39,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the idle time-out of common load balancers (60 s), so that they and not we close idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BACKLOG: u32 = 4096;
+/// Time for the accepting thread to let go of the socket.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Time for answers that are already written to leave, once nothing is in flight any more.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -214,6 +216,8 @@ async fn end(
     edge.drain();
     sleep(drain).await;
     public.pause().await;
+    // The command is on its way to the accepting thread, which logs an error should it find the socket closed first.
+    sleep(PAUSE).await;
     // Connections are refused from here on, while the workers still run. (Where an operating system does not do that for a listening
     // socket, they wait in its queue until the process ends.)
     let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);

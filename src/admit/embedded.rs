@@ -20,6 +20,7 @@ const SHARDS: usize = 64;
 /// Users counted at most, in each shard: about a million in all, at roughly 200 bytes each.
 const MOST_PER_SHARD: usize = 16_384;
 const FIRST_SWEEP: usize = 256;
+const FIRST_LEASE_SWEEP: usize = 16;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// One user's counts within one profile.
@@ -29,8 +30,30 @@ struct Count {
     arrival: Duration,
     month: Month,
     mints_this_month: u64,
-    /// Sessions that hold a place, and until when, steady.
-    leases: Vec<(SessionId, Duration)>,
+    leases: Leases,
+}
+
+/// Sessions that hold a place, and until when, steady.
+#[derive(Default)]
+struct Leases {
+    until: HashMap<SessionId, Duration>,
+    /// At this size expired ones are taken out, so that the cost of that stays in proportion to the number of mints.
+    sweep_at: usize,
+}
+
+impl Leases {
+    /// How many are held now, counted no further than `most`.
+    fn held(&mut self, most: u64, now: Duration) -> u64 {
+        if self.until.len() as u64 >= most || self.until.len() >= self.sweep_at {
+            self.until.retain(|_, until| *until > now);
+            self.sweep_at = (self.until.len() * 2).max(FIRST_LEASE_SWEEP);
+        }
+        self.until.len() as u64
+    }
+
+    fn first_free(&self, now: Duration) -> Duration {
+        self.until.values().min().map_or(Duration::ZERO, |first| first.saturating_sub(now))
+    }
 }
 
 /// A calendar month in UTC.
@@ -80,15 +103,14 @@ impl Counts {
         let rate = Rate::per_minute(limits.mints_per_minute);
         let mut shard = self.shard(user);
         let count = shard.count(user, now, month)?;
-        count.roll_over(month, now);
+        count.roll_over(month);
         let deny = |rule, standing, retry_after| Err(Denied::Limited { rule, standing, retry_after });
         let here = rate.standing(count.arrival, now);
         if limits.monthly_mints.is_some_and(|most| count.mints_this_month >= most) {
             return deny(Rule::MonthlyMints, here, month.end().saturating_sub(wall));
         }
-        if limits.concurrent_calls.is_some_and(|most| count.leases.len() as u64 >= most) {
-            let first_free = count.leases.iter().map(|(_, until)| *until).min().unwrap_or(now);
-            return deny(Rule::ConcurrentCalls, here, first_free.saturating_sub(now));
+        if limits.concurrent_calls.is_some_and(|most| count.leases.held(most, now) >= most) {
+            return deny(Rule::ConcurrentCalls, here, count.leases.first_free(now));
         }
         match rate.one_more(count.arrival, now) {
             Ok(arrival) => count.arrival = arrival,
@@ -96,7 +118,7 @@ impl Counts {
         }
         count.mints_this_month += u64::from(limits.monthly_mints.is_some());
         if limits.concurrent_calls.is_some() {
-            count.leases.push((session, now + Duration::from_secs(ttl.seconds())));
+            count.leases.until.insert(session, now + Duration::from_secs(ttl.seconds()));
         }
         Ok(rate.standing(count.arrival, now))
     }
@@ -106,27 +128,24 @@ impl Counts {
         if let Some(count) = self.shard(user).counts.get_mut(user) {
             count.arrival = Rate::per_minute(limits.mints_per_minute).one_less(count.arrival);
             count.mints_this_month = count.mints_this_month.saturating_sub(1);
-            count.leases.retain(|(lease, _)| *lease != session);
+            count.leases.until.remove(&session);
         }
     }
 
     /// Sets the end of a lease to the expiry of the secret that was minted. `false` when there is no such lease (any more).
     pub(super) fn hold_until(&self, user: &UserOfProfile, session: SessionId, until: Duration) -> bool {
         let mut shard = self.shard(user);
-        let lease = shard.counts.get_mut(user).and_then(|count| count.leases.iter_mut().find(|(lease, _)| *lease == session));
-        lease.map(|(_, end)| *end = until).is_some()
+        let lease = shard.counts.get_mut(user).and_then(|count| count.leases.until.get_mut(&session));
+        lease.map(|end| *end = until).is_some()
     }
 
     pub(super) fn holds(&self, user: &UserOfProfile, session: SessionId, now: Duration) -> bool {
-        self.shard(user)
-            .counts
-            .get(user)
-            .is_some_and(|count| count.leases.iter().any(|(lease, until)| *lease == session && *until > now))
+        self.shard(user).counts.get(user).is_some_and(|count| count.leases.until.get(&session).is_some_and(|until| *until > now))
     }
 
     pub(super) fn release(&self, user: &UserOfProfile, session: SessionId) {
         if let Some(count) = self.shard(user).counts.get_mut(user) {
-            count.leases.retain(|(lease, _)| *lease != session);
+            count.leases.until.remove(&session);
         }
     }
 
@@ -160,19 +179,18 @@ impl Shard {
 }
 
 impl Count {
-    fn roll_over(&mut self, month: Month, now: Duration) {
+    fn roll_over(&mut self, month: Month) {
         if self.month != month {
             self.month = month;
             self.mints_this_month = 0;
         }
-        self.leases.retain(|(_, until)| *until > now);
     }
 
     /// Whether forgetting it changes no answer.
     fn is_idle(&self, now: Duration, month: Month) -> bool {
         self.arrival <= now
             && (self.month != month || self.mints_this_month == 0)
-            && self.leases.iter().all(|(_, until)| *until <= now)
+            && self.leases.until.values().all(|until| *until <= now)
     }
 }
 
@@ -231,7 +249,7 @@ mod tests {
         let (counts, clock, ttl) = (Counts::default(), ManualClock::at(END_OF_NOVEMBER), Ttl::MIN);
         let shared: SharedClock = clock.clone();
         let (alice, limits) = (user("alice"), limits(100, None, Some(2)));
-        let mut book = || counts.book(&alice, SessionId::new(), &limits, ttl, &shared);
+        let book = || counts.book(&alice, SessionId::new(), &limits, ttl, &shared);
         assert!(book().is_ok() && book().is_ok());
         assert_eq!(refusal(book()), (Rule::MonthlyMints, 30));
         clock.advance(Duration::from_secs(29));

@@ -97,6 +97,6 @@ mod tests {
         assert_eq!(rate.one_more(arrival, now), Err(Duration::from_secs(6)));
         assert!(rate.one_more(arrival, now + Duration::from_secs(6)).is_ok());
         assert_eq!(rate.one_more(rate.one_less(arrival), now), Ok(arrival));
-        assert_eq!(rate.standing(arrival, now + Duration::from_secs(60)).remaining, 10);
+        assert_eq!(rate.standing(arrival, now + Duration::from_mins(1)).remaining, 10);
     }
 }

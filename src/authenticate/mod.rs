@@ -48,11 +48,6 @@ impl Principal {
     pub(crate) fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.get(name)
     }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(user: Pseudonym, groups: &[&str], claims: Map<String, Value>) -> Arc<Self> {
-        Arc::new(Self { user, tenant: "".into(), groups: groups.iter().map(ToString::to_string).collect(), claims })
-    }
 }
 
 /// Why a caller is not known. Says no more than the caller may hear.

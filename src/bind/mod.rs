@@ -1,6 +1,6 @@
 //! Which session belongs to whom. A [`Grant`] and a [`Minted`] in, a [`Binding`] out. The secret itself is not kept, only its SHA-256.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,8 +119,6 @@ impl Bindings {
     pub(crate) fn of(&self, user: &Pseudonym) -> Vec<Arc<Binding>> {
         let mut own: Vec<_> = self.owners.of(user).into_iter().filter_map(|session| self.own(user, session)).collect();
         own.sort_by_key(|binding| std::cmp::Reverse((binding.issued_at, binding.session)));
-        // A retried mint lists its session again.
-        own.dedup_by_key(|binding| binding.session);
         own
     }
 
@@ -166,25 +164,25 @@ impl Expiry<SessionId, Arc<Binding>> for AtExpiry {
 
 const SHARDS: usize = 64;
 
-type Shard = Mutex<HashMap<Pseudonym, Vec<SessionId>>>;
+type Shard = HashMap<Pseudonym, HashSet<SessionId>>;
 
-struct Owners(Vec<Shard>);
+struct Owners(Vec<Mutex<Shard>>);
 
 impl Default for Owners {
     fn default() -> Self {
-        Self(std::iter::repeat_with(Shard::default).take(SHARDS).collect())
+        Self(std::iter::repeat_with(Mutex::default).take(SHARDS).collect())
     }
 }
 
 impl Owners {
     fn add(&self, user: &Pseudonym, session: SessionId) {
-        self.shard(user).entry(*user).or_default().push(session);
+        self.shard(user).entry(*user).or_default().insert(session);
     }
 
     fn remove(&self, user: &Pseudonym, session: SessionId) {
         let mut shard = self.shard(user);
         if let Some(sessions) = shard.get_mut(user) {
-            sessions.retain(|own| *own != session);
+            sessions.remove(&session);
             if sessions.is_empty() {
                 shard.remove(user);
             }
@@ -192,11 +190,11 @@ impl Owners {
     }
 
     fn of(&self, user: &Pseudonym) -> Vec<SessionId> {
-        self.shard(user).get(user).cloned().unwrap_or_default()
+        self.shard(user).get(user).into_iter().flatten().copied().collect()
     }
 
     /// Pseudonyms are MACs, so their bytes are spread evenly.
-    fn shard(&self, user: &Pseudonym) -> MutexGuard<'_, HashMap<Pseudonym, Vec<SessionId>>> {
-        self.0[usize::from(user.as_bytes()[0]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, user: &Pseudonym) -> MutexGuard<'_, Shard> {
+        self.0[usize::from(user.spread()) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,12 +4,12 @@ mod config;
 mod dev;
 mod serve;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-
-use crate::config::load::Environ;
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 64;
@@ -42,30 +42,33 @@ enum Command {
     Config(config::Command),
 }
 
-/// Runs the command that the process's arguments name. Never panics; every outcome is an exit code.
+/// Runs the command that the process's arguments name, with the process's environment.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = match CommandLine::try_parse() {
-        Ok(arguments) => arguments,
+    // What is not text cannot be a setting or a secret of ours.
+    let environ = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    ExitCode::from(run_with(std::env::args_os(), environ.collect()))
+}
+
+/// Runs the command that `arguments` name (the first one is the program's name) and returns its exit code.
+///
+/// `serve` and `dev` return when they were told to end by a signal to the process.
+#[must_use]
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>, environ: BTreeMap<String, String>) -> u8 {
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
         Err(error) => {
             let _ = error.print();
             let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return ExitCode::from(if asked_for { 0 } else { USAGE });
+            return if asked_for { 0 } else { USAGE };
         }
     };
-    let environ = environ();
-    let code = match arguments.command {
-        None => serve::run(&arguments.serve, &environ),
+    match line.command {
+        None => serve::run(&line.serve, &environ),
         Some(Command::Serve(serve)) => serve::run(&serve, &environ),
         Some(Command::Dev(dev)) => dev::run(&dev, environ),
         Some(Command::Config(command)) => config::run(&command, &environ),
-    };
-    ExitCode::from(code)
-}
-
-/// The process's environment, as far as it is text.
-fn environ() -> Environ {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    }
 }
 
 /// Writes lines to standard error, before there are logs and when there are none.

@@ -297,7 +297,7 @@ mod tests {
             format!("[upstreams.o]\ncredential = \"{secret}\""),
             format!("[upstreams.o.credential]\nkeys = \"{secret}\"\nkind = \"{secret}\""),
             format!("[upstreams.o]\ncredential = {{ keys = [\"{secret}"),
-            format!("{secret}"),
+            secret.to_owned(),
             format!("[profiles.p]\nclient_may_set = [{{ pointer = \"{secret}\" }}]"),
         ] {
             let causes = causes(&text, &[]).join("\n");

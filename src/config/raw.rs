@@ -254,7 +254,7 @@ pub(crate) struct RawProfile {
     pub(crate) upstream: String,
     /// Which sessions it mints.
     pub(crate) api: Api,
-    /// Lifetime of a client secret when the caller asks for none. 60..=600.
+    /// Lifetime of a client secret when the caller asks for none. 60..=600; as at OpenAI, the default is 600.
     pub(crate) ttl_seconds: u64,
     /// Longest lifetime a caller may ask for. 60..=600.
     pub(crate) max_ttl_seconds: u64,
@@ -274,7 +274,7 @@ impl Default for RawProfile {
         Self {
             upstream: String::new(),
             api: Api::Realtime,
-            ttl_seconds: 120,
+            ttl_seconds: 600,
             max_ttl_seconds: 600,
             allow: None,
             client_may_set: Vec::new(),

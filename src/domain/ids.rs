@@ -54,23 +54,31 @@ impl RequestId {
 /// It is the `OpenAI-Safety-Identifier` (as 64 hex digits), the user's name in logs and audit, and the key of every per-user count.
 /// One user is one triple of tenant, issuer and subject: two issuers that share a subject are two users.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Pseudonym([u8; 32]);
+pub(crate) struct Pseudonym {
+    /// ASCII: it is written more often than it is made.
+    digits: [u8; 64],
+}
 
 impl Pseudonym {
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.digits).unwrap_or_default()
+    }
+
+    /// Spread evenly, for choosing one of up to 256 shards.
+    pub(crate) fn spread(&self) -> u8 {
+        self.digits[0].wrapping_mul(16).wrapping_add(self.digits[1])
     }
 }
 
 impl fmt::Display for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(self.as_str())
     }
 }
 
@@ -90,17 +98,21 @@ impl Pseudonymizer {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }
-        let mut name = [0; 32];
-        name.copy_from_slice(mac.sign().as_ref());
-        Pseudonym(name)
+        let mut digits = [0; 64];
+        digits.copy_from_slice(hex(mac.sign().as_ref()).as_bytes());
+        Pseudonym { digits }
     }
 }
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -226,3 +226,39 @@ impl ResponseError for Refused {
 pub(crate) fn check_origin(request: &HttpRequest) -> Result<(), Refusal> {
     request.app_data::<Data<Edge>>().map_or(Ok(()), |edge| edge.origins.check(request.headers()))
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::dev::Service;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::web::{self, Data};
+    use actix_web::{App, HttpResponse};
+    use serde_json::Value;
+
+    use super::{Edge, Metrics, Origins, guard};
+    use crate::domain::clock::SystemClock;
+
+    async fn panics() -> HttpResponse {
+        panic!("sk-canary in a panic's message")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_500_and_nothing_of_its_message() {
+        let (metrics, _) = Metrics::new(std::time::Duration::ZERO);
+        let origins = Origins::new(&["https://app.example".into()]);
+        let edge = Edge::new(origins, "/docs".into(), 1, metrics.clone(), SystemClock::shared());
+        let app = App::new().app_data(Data::from(edge.clone())).wrap(from_fn(guard)).route("/", web::get().to(panics));
+        let app = init_service(app).await;
+        let request =
+            TestRequest::get().uri("/").insert_header(("origin", "https://app.example")).insert_header(("x-request-id", "r1"));
+        let answer = app.call(request.to_request()).await.unwrap_err().error_response();
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers().get("x-request-id").unwrap(), "r1");
+        assert_eq!(answer.headers().get("access-control-allow-origin").unwrap(), "https://app.example");
+        let body = actix_web::body::to_bytes(answer.into_body()).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("canary"));
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["code"], "internal");
+        assert_eq!((metrics.panics.get(), edge.in_flight()), (1, 0));
+    }
+}

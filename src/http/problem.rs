@@ -77,10 +77,28 @@ pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str) -> Htt
     if let Some(challenge) = challenge(refusal.code) {
         response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
     }
+    if is_final(refusal.code) {
+        response.insert_header(("x-should-retry", "false"));
+    }
     if let Some(limit) = &refusal.limit {
         wire::rate_limit(&mut response, limit.1);
     }
     response.body(serde_json::to_vec(&problem).unwrap_or_default())
+}
+
+/// OpenAI's SDKs try every 409, 429 and 5xx again by themselves unless this header says not to. Where only a person can help, it does.
+fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::IdempotencyConflict
+            | Code::ConcurrencyLimited
+            | Code::QuotaExhausted
+            | Code::UpstreamAuthFailed
+            | Code::UpstreamPermissionDenied
+            | Code::UpstreamRejected
+            | Code::UpstreamMalformed
+            | Code::UpstreamBilling
+    )
 }
 
 /// RFC 6750, section 3.

@@ -135,6 +135,6 @@ fn label(upstream: &config::Upstream) -> UpstreamLabel {
 }
 
 /// Value of `OpenAI-Safety-Identifier`: 64 hex digits, the longest form known to be accepted.
-fn safety_identifier(user: &Pseudonym) -> String {
-    user.to_string()
+fn safety_identifier(user: &Pseudonym) -> &str {
+    user.as_str()
 }

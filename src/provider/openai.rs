@@ -148,7 +148,7 @@ impl Endpoint {
     fn request(&self, grant: &Grant, key: &Key) -> Request {
         let mut request = Request::new(Method::POST, self.paths(grant.profile().api()).mint.clone());
         request.headers_mut().clone_from(&key.headers);
-        if let Ok(user) = HeaderValue::try_from(safety_identifier(grant.principal().user())) {
+        if let Ok(user) = HeaderValue::from_str(safety_identifier(grant.principal().user())) {
             request.headers_mut().insert(SAFETY_IDENTIFIER, user);
         }
         *request.body_mut() = Some(grant.body().into());
