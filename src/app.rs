@@ -232,6 +232,7 @@ async fn end(
     if timeout(grace, finish).await.is_err() {
         tracing::warn!(in_flight = edge.in_flight(), "the grace is over: cutting what is left");
     }
+    tasks.abandon();
     tokio::join!(public.stop(false), admin.stop(false));
     tracing::info!("stopped");
 }

@@ -1,17 +1,28 @@
 //! Work that must finish even when the client has gone.
 //!
 //! actix drops a handler's future when its client resets the connection, so a mint inside the handler could be cut between the
-//! upstream's answer and the audit entry. `finish` therefore runs the work as a task of the worker's own runtime (where the pooled
-//! upstream connections live) and counts it; `drain` resolves when the count is zero. The server stops only after that.
+//! upstream's answer and the audit entry. `finish` therefore hands work that is dropped half-way to the worker's own runtime (where the
+//! pooled upstream connections live) and counts it; `drain` resolves when the count is zero. The server stops only after that.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::task::{JoinError, spawn_local};
+use futures_util::FutureExt;
+use tokio::task::spawn_local;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Counts the work of all workers.
 #[derive(Clone, Default)]
-pub(crate) struct Tasks(TaskTracker);
+pub(crate) struct Tasks {
+    tracker: TaskTracker,
+    abandoned: Arc<AtomicBool>,
+}
 
 /// Why work has no result.
 #[derive(Debug, thiserror::Error)]
@@ -21,28 +32,73 @@ pub(crate) enum Unfinished {
     ShuttingDown,
     /// The work panicked.
     #[error("the work panicked")]
-    Panicked(#[source] JoinError),
+    Panicked,
 }
 
 impl Tasks {
-    /// Runs `work` to its end, whether or not the returned future is polled that far. Must be called on a worker's thread.
+    /// Runs `work` to its end, whether or not the returned future is polled that far. Must be polled on a worker's thread.
     pub(crate) async fn finish<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Result<T, Unfinished> {
         // The token comes first: `drain` then either sees this work, or this sees that the door is closed.
-        let token = self.0.token();
-        if self.0.is_closed() {
+        let token = self.tracker.token();
+        if self.tracker.is_closed() {
             return Err(Unfinished::ShuttingDown);
         }
-        let work = async move {
-            let _counted = token;
-            work.await
-        };
-        spawn_local(work).await.map_err(Unfinished::Panicked)
+        let work = Some(Counted { work: Box::pin(AssertUnwindSafe(work).catch_unwind()), _token: token });
+        // Polled in place, which is cheaper than a task; what is left of it becomes one only when the caller is dropped.
+        Finished { work, abandoned: self.abandoned.clone() }.await.map_err(|_panic| Unfinished::Panicked)
     }
 
     /// Lets nothing new start, then waits until all work is done.
     pub(crate) async fn drain(&self) {
-        self.0.close();
-        self.0.wait().await;
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Work that is dropped from now on is lost: the runtimes that could carry it are about to end.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+}
+
+/// Work, its panics caught, and its place in the count.
+struct Counted<T> {
+    work: Pin<Box<dyn Future<Output = Result<T, Box<dyn Any + Send>>>>>,
+    _token: TaskTrackerToken,
+}
+
+impl<T> Counted<T> {
+    /// Runs to the end. Takes all of itself along: the count falls only when the work is done.
+    async fn unheard(self) {
+        let Self { work, _token } = self;
+        drop(work.await);
+    }
+}
+
+struct Finished<T: 'static> {
+    /// `None` once it is done.
+    work: Option<Counted<T>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl<T> Future for Finished<T> {
+    type Output = Result<T, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(counted) = &mut self.work else { return Poll::Pending };
+        let outcome = counted.work.as_mut().poll(context);
+        if outcome.is_ready() {
+            self.work = None;
+        }
+        outcome
+    }
+}
+
+impl<T> Drop for Finished<T> {
+    fn drop(&mut self) {
+        let Some(counted) = self.work.take() else { return };
+        if !self.abandoned.load(Ordering::Acquire) {
+            spawn_local(counted.unheard());
+        }
     }
 }
 
@@ -78,11 +134,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_result() {
-        LocalSet::new()
-            .run_until(async {
-                let outcome = Tasks::default().finish(async { panic!("expected in this test") }).await;
-                assert!(matches!(outcome, Err::<(), _>(Unfinished::Panicked(_))));
-            })
-            .await;
+        let outcome = Tasks::default().finish(async { panic!("expected in this test") }).await;
+        assert!(matches!(outcome, Err::<(), _>(Unfinished::Panicked)));
+    }
+
+    #[tokio::test]
+    async fn after_abandoning_dropped_work_is_dropped_without_a_runtime_that_could_carry_it() {
+        let tasks = Tasks::default();
+        let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(std::future::pending::<()>()));
+        tasks.abandon();
+        assert!(cut.await.is_err());
+        tasks.drain().await;
     }
 }

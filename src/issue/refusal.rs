@@ -313,7 +313,7 @@ impl From<Unfinished> for Refusal {
                 Self::new(Code::ShuttingDown, "This instance is shutting down; try again, another one will answer.")
                     .retry_after(1)
             }
-            Unfinished::Panicked(_) => Self::new(
+            Unfinished::Panicked => Self::new(
                 Code::Internal,
                 "Something went wrong here; try again, and tell the operator the request id if it stays.",
             ),
