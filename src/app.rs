@@ -1,5 +1,6 @@
 //! The only composition root: a [`Config`] in, a running service out.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use actix_web::http::KeepAlive;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App as Actix, HttpServer};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
 use tokio::time::{sleep, timeout};
@@ -18,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::admit::Admission;
 use crate::audit::{Auditor, Unopened};
 use crate::authenticate::Authenticator;
-use crate::authorize::Policy;
+use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
 use crate::config::{self, Config};
 use crate::domain::clock::{SharedClock, SystemClock};
@@ -27,9 +29,9 @@ use crate::domain::secret::{Secret, random_secret};
 use crate::http::admin::{self, Admin};
 use crate::http::edge::{Edge, guard};
 use crate::http::origin::Origins;
-use crate::http::{self, Health, Worker};
+use crate::http::{self, Health, MoreRoutes, Worker};
 use crate::issue::token::{Issuer, Stages};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Provider, Shared};
 use crate::shutdown::Signals;
 use crate::tasks::Tasks;
@@ -43,6 +45,13 @@ const BACKLOG: u32 = 4096;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time for answers that are already written to leave, once nothing is in flight any more.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// Mints by profile.
+fn mint_counters(policy: &Policy, metrics: &Metrics) -> HashMap<Arc<str>, Counter> {
+    let labels =
+        |profile: &Profile| MintLabels { profile: profile.name().to_string(), upstream: profile.upstream().name.clone() };
+    policy.profiles().map(|profile| (profile.name().clone(), metrics.mints.get_or_create_owned(&labels(profile)))).collect()
+}
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +72,9 @@ pub(crate) enum StartError {
     /// Connections to an upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] BuildError),
+    /// The client for issuers' keys cannot be built.
+    #[error(transparent)]
+    Client(#[from] Unbuildable),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -91,43 +103,23 @@ pub(crate) struct App {
     grace: Duration,
 }
 
-/// Further routes of the public listener: the development sign-in of `ephemint dev`.
-pub(crate) type Extra = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
-
 impl App {
     /// Builds every stage and binds both listeners. Must run inside the process's runtime, which then keeps issuers' keys fresh.
-    pub(crate) fn build(config: Config, extra: Option<Extra>) -> Result<Self, StartError> {
+    pub(crate) fn build(config: Config, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
         let outbound = Outbound::new()?;
         let upstreams = Shared::all(&config.upstreams);
         let tasks = Tasks::default();
         let (server, admin) = (config.server, config.admin);
-        let pseudonym_key = match config.pseudonym_key {
-            Some(key) => key,
-            None => passing_pseudonym_key()?,
-        };
-        let names = Pseudonymizer::new(&pseudonym_key);
+        let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?);
         let policy = Policy::new(config.profiles);
-        let mints = policy.profiles().map(|p| {
-            (
-                p.name().clone(),
-                metrics
-                    .mints
-                    .get_or_create_owned(&MintLabels { profile: p.name().to_string(), upstream: p.upstream().name.clone() }),
-            )
-        });
+        let identity = config.identity;
+        let authenticator =
+            Authenticator::start(identity, policy.asked_claims(), names, &outbound, clock.clone(), metrics.clone())?;
         let stages = Arc::new(Stages {
-            mints: mints.collect(),
-            authenticator: Authenticator::start(
-                config.identity,
-                policy.asked_claims(),
-                names,
-                &outbound,
-                clock.clone(),
-                metrics.clone(),
-            )
-            .map_err(BuildError::Client)?,
+            mints: mint_counters(&policy, &metrics),
+            authenticator,
             policy,
             admission: Admission::new(clock.clone()),
             bindings: Bindings::new(clock.clone()),
@@ -144,7 +136,7 @@ impl App {
             metrics.clone(),
             clock.clone(),
         );
-        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), extra };
+        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
@@ -215,12 +207,7 @@ async fn end(
     tracing::info!(drain_seconds = drain.as_secs(), "shutting down: not ready any more");
     edge.drain();
     sleep(drain).await;
-    public.pause().await;
-    // The command is on its way to the accepting thread, which logs an error should it find the socket closed first.
-    sleep(PAUSE).await;
-    // Connections are refused from here on, while the workers still run. (Where an operating system does not do that for a listening
-    // socket, they wait in its queue until the process ends.)
-    let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+    close(public, socket).await;
     tracing::info!(in_flight = edge.in_flight(), "the listener is closed");
     let finish = async {
         while edge.in_flight() > 0 {
@@ -237,6 +224,20 @@ async fn end(
     tracing::info!("stopped");
 }
 
+/// Closes the listener while the workers still run, and cuts nobody who was let in.
+async fn close(public: &ServerHandle, socket: &TcpListener) {
+    let socket = SockRef::from(socket);
+    // The queue takes no more, and what is in it is still accepted.
+    let _ = socket.listen(0);
+    sleep(PAUSE).await;
+    public.pause().await;
+    // The command is on its way to the accepting thread, which logs an error should it find the socket closed first.
+    sleep(PAUSE).await;
+    // Connections are refused from here on. (Where an operating system does not do that for a listening socket, they wait until the
+    // process ends.)
+    let _ = socket.shutdown(std::net::Shutdown::Both);
+}
+
 /// What every worker is made from.
 #[derive(Clone)]
 struct Workers {
@@ -246,7 +247,7 @@ struct Workers {
     clock: SharedClock,
     metrics: Metrics,
     edge: Arc<Edge>,
-    extra: Option<Extra>,
+    more: MoreRoutes,
 }
 
 impl Workers {
@@ -266,7 +267,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
         if settings.workers == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { settings.workers };
     let most_connections = settings.max_in_flight.saturating_mul(4).max(4096) / count;
     let factory = move || {
-        let (edge, extra) = (workers.edge.clone(), workers.extra.clone());
+        let (edge, more) = (workers.edge.clone(), workers.more.clone());
         let health = Data::new(Health { stages: workers.stages.clone(), edge: edge.clone() });
         let app = Actix::new().app_data(Data::from(edge)).wrap(from_fn(guard)).default_service(web::to(http::not_found));
         let app = match workers.worker() {
@@ -276,7 +277,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
                 app
             }
         };
-        app.configure(|routes| extra.iter().for_each(|extra| extra(routes)))
+        app.configure(|routes| more.add_to(routes))
     };
     let server = HttpServer::new(factory)
         .workers(count)
@@ -296,7 +297,7 @@ fn serve_admin(
     clock: &SharedClock,
     socket: TcpListener,
 ) -> Result<Server, StartError> {
-    if settings.token.is_none() {
+    if settings.token.is_none() && !settings.open_metrics {
         tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
     }
     let admin = Data::new(Admin::new(settings.token.as_ref(), settings.open_metrics, registry));

@@ -1,30 +1,35 @@
-//! The only place that builds HTTP clients: every one has deadlines, follows no redirect, uses no proxy of the environment.
+//! The only place that builds HTTP clients: none follows a redirect or uses a proxy of the environment, and all have deadlines.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::Client;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("ephemint/", env!("CARGO_PKG_VERSION")));
+
+/// A client cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be built")]
+pub(crate) struct Unbuildable(#[from] reqwest::Error);
 
 /// Builds clients that share one TLS configuration, so that the trust store is read once.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     tls: ClientConfig,
-}
-
-/// Why an answer's body could not be had.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the body broke off")]
-    Broken(#[source] reqwest::Error),
 }
 
 impl Outbound {
@@ -43,47 +48,81 @@ impl Outbound {
     }
 
     /// A client whose every request, body included, ends within `deadline`.
-    ///
-    /// HTTP/1.1 without a cap on pooled connections: one HTTP/2 connection would cap mints at its streams divided by the latency.
     #[expect(clippy::disallowed_methods, reason = "the one place that builds clients")]
-    pub(crate) fn client(&self, deadline: Duration) -> reqwest::Result<Client> {
-        Client::builder()
+    pub(crate) fn client(&self, deadline: Duration) -> Result<Client, Unbuildable> {
+        Ok(Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .http1_only()
             .redirect(Policy::none())
             .no_proxy()
             .referer(false)
-            .user_agent(concat!("ephemint/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT.min(deadline))
             .timeout(deadline)
             .tcp_nodelay(true)
-            .pool_max_idle_per_host(usize::MAX)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
+            .build()?)
     }
+
+    /// The client of the mint path. Its caller sets the deadline of each exchange.
+    ///
+    /// HTTP/1.1 without a cap on pooled connections: one HTTP/2 connection would cap mints at its streams divided by the latency.
+    /// Connections are served by the runtime that opens them, so each worker needs a client of its own.
+    pub(crate) fn pool(&self, deadline: Duration) -> Pool {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT.min(deadline)));
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_or_http().enable_http1().wrap_connector(tcp);
+        let mut client = HyperClient::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(usize::MAX);
+        Pool(client.build(connector))
+    }
+}
+
+/// Pooled connections of one worker.
+pub(crate) struct Pool(HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Pool {
+    /// Sends a request with an absolute URI; resolves when the head of the answer is there. Has no deadline of its own but for connecting.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HyperError> {
+        self.0.request(request).await
+    }
+}
+
+/// Why an answer's body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError<E: std::error::Error + 'static> {
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body broke off")]
+    Broken(#[source] E),
 }
 
 /// Reads a body of at most `limit` bytes. Nothing beyond the limit is kept in memory.
-pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Bytes, BodyError> {
-    if response.content_length().is_some_and(|length| length > limit as u64) {
+pub(crate) async fn body<B>(mut body: B, limit: usize) -> Result<Bytes, BodyError<B::Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + 'static,
+{
+    if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge(limit));
     }
-    let broken = |e: reqwest::Error| BodyError::Broken(e.without_url());
-    let Some(first) = response.chunk().await.map_err(broken)? else { return Ok(Bytes::new()) };
     // Most answers come in one piece, which is then not copied.
-    let Some(second) = response.chunk().await.map_err(broken)? else { return within(first, limit) };
-    let mut whole = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(chunk) = next {
-        if whole.len() + chunk.len() > limit {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        if first.len() + whole.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge(limit));
         }
-        whole.extend_from_slice(&chunk);
-        next = response.chunk().await.map_err(broken)?;
+        if first.is_empty() && whole.is_empty() {
+            first = chunk;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&chunk);
+        }
     }
-    Ok(whole.freeze())
-}
-
-fn within(body: Bytes, limit: usize) -> Result<Bytes, BodyError> {
-    if body.len() > limit { Err(BodyError::TooLarge(limit)) } else { Ok(body) }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }

@@ -4,7 +4,6 @@
 //! upstream's answer and the audit entry. `finish` therefore hands work that is dropped half-way to the worker's own runtime (where the
 //! pooled upstream connections live) and counts it; `drain` resolves when the count is zero. The server stops only after that.
 
-use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -43,9 +42,9 @@ impl Tasks {
         if self.tracker.is_closed() {
             return Err(Unfinished::ShuttingDown);
         }
-        let work = Some(Counted { work: Box::pin(AssertUnwindSafe(work).catch_unwind()), _token: token });
+        let work = Some(Counted { work: Box::pin(AssertUnwindSafe(work).catch_unwind().map(Result::ok)), _token: token });
         // Polled in place, which is cheaper than a task; what is left of it becomes one only when the caller is dropped.
-        Finished { work, abandoned: self.abandoned.clone() }.await.map_err(|_panic| Unfinished::Panicked)
+        Finished { work, abandoned: self.abandoned.clone() }.await.ok_or(Unfinished::Panicked)
     }
 
     /// Lets nothing new start, then waits until all work is done.
@@ -60,9 +59,9 @@ impl Tasks {
     }
 }
 
-/// Work, its panics caught, and its place in the count.
+/// Work that ends without a result when it panics, and its place in the count.
 struct Counted<T> {
-    work: Pin<Box<dyn Future<Output = Result<T, Box<dyn Any + Send>>>>>,
+    work: Pin<Box<dyn Future<Output = Option<T>>>>,
     _token: TaskTrackerToken,
 }
 
@@ -81,7 +80,7 @@ struct Finished<T: 'static> {
 }
 
 impl<T> Future for Finished<T> {
-    type Output = Result<T, Box<dyn Any + Send>>;
+    type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(counted) = &mut self.work else { return Poll::Pending };

@@ -4,6 +4,8 @@ mod entry;
 mod file;
 mod pipe;
 
+use std::path::PathBuf;
+
 use crate::config::{self, Sink as Place};
 use crate::telemetry::metrics::Metrics;
 pub(crate) use entry::Entry;
@@ -21,9 +23,10 @@ pub(crate) enum SinkError {
 
 /// A sink that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("audit.sinks[{index}]: cannot be opened: {cause}")]
+#[error("audit.sinks[{index}]: cannot be opened: {}: {cause}", place.display())]
 pub(crate) struct Unopened {
     index: usize,
+    place: PathBuf,
     cause: std::io::Error,
 }
 
@@ -67,7 +70,8 @@ impl Auditor {
     pub(crate) fn open(settings: config::Audit, metrics: Metrics) -> Result<Self, Unopened> {
         let mut sinks = Vec::new();
         for (index, place) in settings.sinks.into_iter().enumerate() {
-            sinks.push(Sink::open(place).map_err(|cause| Unopened { index, cause })?);
+            let path = if let Place::File(path) = &place { path.clone() } else { PathBuf::from("stdout") };
+            sinks.push(Sink::open(place).map_err(|cause| Unopened { index, place: path, cause })?);
         }
         Ok(Self { sinks, required: settings.required, metrics })
     }

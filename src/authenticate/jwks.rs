@@ -15,7 +15,7 @@ use super::jwk::{VerifyingKey, read_set};
 use crate::config::{Algorithm, Jwt};
 use crate::domain::clock::SharedClock;
 use crate::domain::secret::Sha256;
-use crate::outbound::{self, BodyError, Outbound};
+use crate::outbound::{self, BodyError, Outbound, Unbuildable};
 use crate::telemetry::metrics::{Metrics, RefreshLabels};
 
 const FETCH_DEADLINE: Duration = Duration::from_secs(5);
@@ -91,7 +91,12 @@ pub(super) struct KeySource {
 }
 
 impl KeySource {
-    pub(super) fn start(settings: &Jwt, outbound: &Outbound, clock: SharedClock, metrics: Metrics) -> reqwest::Result<Arc<Self>> {
+    pub(super) fn start(
+        settings: &Jwt,
+        outbound: &Outbound,
+        clock: SharedClock,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, Unbuildable> {
         let fetch = Fetch {
             client: outbound.client(FETCH_DEADLINE)?,
             name: settings.name.clone(),
@@ -213,7 +218,7 @@ enum FetchError {
     #[error("{0} answered with status {1}")]
     Status(&'static str, StatusCode),
     #[error("the answer of {0} could not be read")]
-    Body(&'static str, #[source] BodyError),
+    Body(&'static str, #[source] BodyError<reqwest::Error>),
     #[error("the discovery document is not of OpenID Connect's form")]
     NotDiscovery,
     #[error("the discovery document names another issuer")]
@@ -281,7 +286,8 @@ impl Fetch {
             return Err(FetchError::Status(what, response.status()));
         }
         let max_age = response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
-        let body = outbound::body(response, MAX_BODY).await.map_err(|e| FetchError::Body(what, e))?;
+        let body = reqwest::Body::from(response);
+        let body = outbound::body(body, MAX_BODY).await.map_err(|e| FetchError::Body(what, e))?;
         Ok((body, max_age))
     }
 }

@@ -15,7 +15,7 @@ use crate::config::Identity;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer};
 use crate::domain::secret::{Credential, Sha256};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
 use jwks::{KeySource, NoKey};
 use jwt::{Issuer, Unverifiable, Unverified};
@@ -83,7 +83,7 @@ impl Authenticator {
         outbound: &Outbound,
         clock: SharedClock,
         metrics: Metrics,
-    ) -> reqwest::Result<Self> {
+    ) -> Result<Self, Unbuildable> {
         let tokens = VerifiedTokens::new(identity.verified_tokens, identity.verified_token_lifetime);
         let asked_claims: Arc<[String]> = asked_claims.into();
         let mut issuers = HashMap::new();

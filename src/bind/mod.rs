@@ -1,11 +1,8 @@
 //! Which session belongs to whom. A [`Grant`] and a [`Minted`] in, a [`Binding`] out. The secret itself is not kept, only its SHA-256.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moka::Expiry;
-use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -13,16 +10,20 @@ use crate::authorize::Grant;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
+use crate::domain::ttl::Ttl;
 use crate::provider::Minted;
 
-/// Bindings kept at most; beyond that the least recently used go first.
-const MOST: u64 = 1_000_000;
+/// Users with bindings at most; beyond that the least recently used go first.
+const MOST_USERS: u64 = 1_000_000;
+/// A user's bindings are dropped when nothing was bound for as long as the longest secret lives, and a little for clocks that differ.
+/// Must not be shorter than [`Ttl::MAX`]: a binding would be gone while its secret still opens sessions.
+const IDLE_USER: Duration = Duration::from_secs(Ttl::MAX.seconds() + 30);
+const FIRST_SWEEP: usize = 16;
 
 /// One session and its owner. Only this stage can make one.
 #[derive(Clone, Debug)]
 pub(crate) struct Binding {
     session: SessionId,
-    user: Pseudonym,
     tenant: Box<str>,
     profile: Arc<str>,
     secret: Sha256,
@@ -46,13 +47,13 @@ impl Binding {
         self.session
     }
 
-    pub(crate) fn profile(&self) -> &Arc<str> {
-        &self.profile
-    }
-
     /// Empty when tokens name no tenant.
     pub(crate) fn tenant(&self) -> &str {
         &self.tenant
+    }
+
+    pub(crate) fn profile(&self) -> &Arc<str> {
+        &self.profile
     }
 
     /// SHA-256 of the client secret: tells whose a secret is that turned up somewhere.
@@ -73,128 +74,138 @@ impl Binding {
     }
 }
 
-/// All bindings of this process. Each is dropped when its secret expires.
+/// All bindings of this process, by user: nobody can name another user's. Each ends when its secret expires.
 pub(crate) struct Bindings {
-    sessions: Cache<SessionId, Arc<Binding>>,
-    /// Which of `sessions` are a user's; kept in step by the cache's own removals.
-    owners: Arc<Owners>,
+    users: Cache<Pseudonym, Arc<Mutex<Sessions>>>,
     clock: SharedClock,
+}
+
+/// One user's bindings, in the order of their last mint.
+#[derive(Default)]
+struct Sessions {
+    bindings: Vec<Binding>,
+    /// The greatest id bound so far.
+    newest: Option<SessionId>,
+    /// At this size expired ones are taken out, so that the cost of that stays in proportion to the number of mints.
+    sweep_at: usize,
 }
 
 impl Bindings {
     pub(crate) fn new(clock: SharedClock) -> Self {
-        let owners = Arc::new(Owners::default());
-        let forget = owners.clone();
-        let sessions = Cache::builder()
-            .max_capacity(MOST)
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(AtExpiry(clock.clone()))
-            .eviction_listener(move |session: Arc<SessionId>, binding: Arc<Binding>, cause| {
-                if cause != RemovalCause::Replaced {
-                    forget.remove(&binding.user, *session);
-                }
-            })
-            .build();
-        Self { sessions, owners, clock }
+        let users = Cache::builder().max_capacity(MOST_USERS).eviction_policy(EvictionPolicy::lru()).time_to_idle(IDLE_USER);
+        Self { users: users.build(), clock }
     }
 
-    /// Remembers who holds the secret that was just minted.
-    pub(crate) fn bind(&self, grant: &Grant, session: SessionId, minted: &Minted) -> Arc<Binding> {
-        let binding = Arc::new(Binding {
+    /// Remembers who holds the secret that was just minted. A retry under the same session replaces what was bound before.
+    pub(crate) fn bind(&self, grant: &Grant, session: SessionId, minted: &Minted) -> Binding {
+        let now = self.clock.unix();
+        let binding = Binding {
             session,
-            user: *grant.principal().user(),
             tenant: grant.principal().tenant().into(),
             profile: grant.profile().name().clone(),
             secret: minted.token().digest(),
-            issued_at: self.clock.unix(),
+            issued_at: now,
             expires_at: minted.expires_at(),
             ended: false,
-        });
-        self.owners.add(&binding.user, session);
-        self.sessions.insert(session, binding.clone());
+        };
+        let user = grant.principal().user();
+        let sessions = self.users.get(user).unwrap_or_else(|| self.users.get_with(*user, Arc::default));
+        held(&sessions).put(binding.clone(), now);
         binding
     }
 
     /// A user's own sessions that have not expired, the newest first.
-    pub(crate) fn of(&self, user: &Pseudonym) -> Vec<Arc<Binding>> {
-        let mut own: Vec<_> = self.owners.of(user).into_iter().filter_map(|session| self.own(user, session)).collect();
-        own.sort_by_key(|binding| std::cmp::Reverse((binding.issued_at, binding.session)));
-        own
-    }
-
-    /// One session, if it is the user's.
-    pub(crate) fn own(&self, user: &Pseudonym, session: SessionId) -> Option<Arc<Binding>> {
+    pub(crate) fn of(&self, user: &Pseudonym) -> Vec<Binding> {
         let now = self.clock.unix();
-        self.sessions.get(&session).filter(|binding| binding.user == *user && binding.expires_at > now)
+        let Some(sessions) = self.users.get(user) else { return Vec::new() };
+        let sessions = held(&sessions);
+        sessions.bindings.iter().rev().filter(|binding| binding.expires_at > now).cloned().collect()
     }
 
-    /// Forgets a session whose secret never left.
-    pub(crate) fn forget(&self, session: SessionId) {
-        self.sessions.invalidate(&session);
+    /// One session, if it is the user's and has not expired.
+    pub(crate) fn own(&self, user: &Pseudonym, session: SessionId) -> Option<Binding> {
+        let sessions = self.users.get(user)?;
+        held(&sessions).find(session, self.clock.unix()).cloned()
     }
 
     /// Marks a user's session as ended. `None` when it is not theirs, or expired.
-    pub(crate) fn end(&self, user: &Pseudonym, session: SessionId) -> Option<Arc<Binding>> {
-        let binding = self.own(user, session)?;
-        if !binding.ended {
-            let ended = Binding { ended: true, ..Binding::clone(&binding) };
-            self.sessions.insert(session, Arc::new(ended));
-        }
-        Some(binding)
-    }
-}
-
-struct AtExpiry(SharedClock);
-
-impl AtExpiry {
-    fn left(&self, binding: &Binding) -> Duration {
-        Duration::from_secs(binding.expires_at).saturating_sub(self.0.wall())
-    }
-}
-
-impl Expiry<SessionId, Arc<Binding>> for AtExpiry {
-    fn expire_after_create(&self, _: &SessionId, binding: &Arc<Binding>, _: Instant) -> Option<Duration> {
-        Some(self.left(binding))
+    pub(crate) fn end(&self, user: &Pseudonym, session: SessionId) -> Option<Binding> {
+        let sessions = self.users.get(user)?;
+        let mut sessions = held(&sessions);
+        let binding = sessions.find(session, self.clock.unix())?;
+        binding.ended = true;
+        Some(binding.clone())
     }
 
-    fn expire_after_update(&self, _: &SessionId, binding: &Arc<Binding>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(self.left(binding))
-    }
-}
-
-const SHARDS: usize = 64;
-
-type Shard = HashMap<Pseudonym, HashSet<SessionId>>;
-
-struct Owners(Vec<Mutex<Shard>>);
-
-impl Default for Owners {
-    fn default() -> Self {
-        Self(std::iter::repeat_with(Mutex::default).take(SHARDS).collect())
-    }
-}
-
-impl Owners {
-    fn add(&self, user: &Pseudonym, session: SessionId) {
-        self.shard(user).entry(*user).or_default().insert(session);
-    }
-
-    fn remove(&self, user: &Pseudonym, session: SessionId) {
-        let mut shard = self.shard(user);
-        if let Some(sessions) = shard.get_mut(user) {
-            sessions.remove(&session);
-            if sessions.is_empty() {
-                shard.remove(user);
-            }
+    /// Forgets a session whose secret never left.
+    pub(crate) fn forget(&self, user: &Pseudonym, session: SessionId) {
+        if let Some(sessions) = self.users.get(user) {
+            held(&sessions).bindings.retain(|binding| binding.session != session);
         }
     }
+}
 
-    fn of(&self, user: &Pseudonym) -> Vec<SessionId> {
-        self.shard(user).get(user).into_iter().flatten().copied().collect()
+/// Nothing in a critical section can panic half-way through a change, so a poisoned lock still guards consistent bindings.
+fn held(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sessions {
+    fn put(&mut self, binding: Binding, now: u64) {
+        if self.bindings.len() >= self.sweep_at {
+            self.bindings.retain(|old| old.expires_at > now);
+            self.sweep_at = (self.bindings.len() * 2).max(FIRST_SWEEP);
+        }
+        // Ids grow with time, so only a retry (or one of two mints at the same moment) has to look for a predecessor.
+        if self.newest >= Some(binding.session) {
+            self.bindings.retain(|old| old.session != binding.session);
+        }
+        self.newest = self.newest.max(Some(binding.session));
+        self.bindings.push(binding);
     }
 
-    /// Pseudonyms are MACs, so their bytes are spread evenly.
-    fn shard(&self, user: &Pseudonym) -> MutexGuard<'_, Shard> {
-        self.0[usize::from(user.spread()) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&mut self, session: SessionId, now: u64) -> Option<&mut Binding> {
+        self.bindings.iter_mut().find(|binding| binding.session == session && binding.expires_at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arc, Binding, SessionId, Sessions, Sha256};
+
+    fn binding(session: SessionId, expires_at: u64) -> Binding {
+        Binding {
+            session,
+            tenant: "".into(),
+            profile: Arc::from("p"),
+            secret: Sha256::of(b""),
+            issued_at: 0,
+            expires_at,
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn a_retry_replaces_its_predecessor_wherever_it_stands() {
+        let (mut sessions, ids) = (Sessions::default(), [(); 3].map(|()| SessionId::new()));
+        for id in ids {
+            sessions.put(binding(id, 100), 0);
+        }
+        sessions.put(binding(ids[0], 200), 0);
+        sessions.put(binding(ids[2], 300), 0);
+        let kept: Vec<_> = sessions.bindings.iter().map(|b| (b.session, b.expires_at)).collect();
+        assert_eq!(kept, [(ids[1], 100), (ids[0], 200), (ids[2], 300)]);
+    }
+
+    #[test]
+    fn expired_bindings_are_not_found_and_do_not_pile_up() {
+        let mut sessions = Sessions::default();
+        let first = SessionId::new();
+        sessions.put(binding(first, 1), 0);
+        assert!(sessions.find(first, 0).is_some() && sessions.find(first, 1).is_none());
+        for now in 1..10_000 {
+            sessions.put(binding(SessionId::new(), now + 10), now);
+        }
+        assert!(sessions.bindings.len() <= 64, "{}", sessions.bindings.len());
     }
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use super::{CONFIGURATION, FAILURE, complain, print};
-use crate::config::check::check;
+use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
-use crate::config::problem::Problems;
 use crate::domain::secret::Secret;
 
 #[derive(clap::Subcommand)]
@@ -24,14 +23,9 @@ pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
     let text = match command {
         Command::Print { config } => {
             let loaded = load(config.as_deref(), environ);
-            let mut list = loaded.problems;
             // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place.
-            let unread = |_: &_| Ok(Secret::from("sk-stand-in-never-sent".to_owned()));
-            if let Err(found) = check(&loaded.raw, &unread) {
-                list.extend(found);
-            }
-            if !list.is_empty() {
-                complain(&Problems { origins: loaded.origins, list }.to_string());
+            if let Err(problems) = finish(&loaded, &|_| Ok(Secret::from("sk-stand-in-never-sent".to_owned()))) {
+                complain(&problems.to_string());
                 return CONFIGURATION;
             }
             toml::to_string_pretty(&loaded.raw).map_err(|e| e.to_string())

@@ -1,16 +1,13 @@
 //! `ephemint dev`: the best first five minutes.
 
-use std::sync::Arc;
-
-use actix_web::web::Data;
-
-use super::serve::{checked, serve};
+use super::serve::serve;
 use super::{CONFIGURATION, FAILURE, complain, print};
 use crate::app::App;
+use crate::config::finish;
 use crate::config::load::{Environ, from_text};
-use crate::domain::clock::SystemClock;
 use crate::domain::secret::random_secret;
-use crate::sandbox::{self, AUDIENCE, Signin};
+use crate::sandbox::{AUDIENCE, World};
+use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
 const PSEUDONYM: &str = "EPHEMINT_DEV_PSEUDONYM_KEY";
@@ -48,32 +45,19 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
     // Settings of a service on the same machine are none of this one's.
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
-    let socket = sandbox::socket().map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
-    let world = format!("http://{}", socket.local_addr().map_err(|e| e.to_string())?);
-    let signin = Data::new(Signin::new(world.clone(), SystemClock::shared()).map_err(no_random)?);
-    let text = settings(arguments, &world);
-    let config = match checked(from_text(&text, "ephemint dev", environ), environ) {
+    let world = World::bind().map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
+    let config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());
             return Ok(CONFIGURATION);
         }
     };
-    let token_signin = signin.clone();
-    let extra: crate::app::Extra = Arc::new(move |routes| sandbox::token_route(&token_signin, routes));
+    let (url, token_route) = (world.url().to_owned(), world.token_route());
+    world.start(&key, |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
-    // The sandbox has a thread and a runtime of its own, so that it is up before the service asks it for its keys.
-    std::thread::Builder::new()
-        .name("sandbox".into())
-        .spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            let outcome = runtime.block_on(async { sandbox::start(&key, signin, socket)?.await });
-            if let Err(error) = outcome {
-                complain(&format!("the sandbox ended: {error}"));
-            }
-        })
-        .map_err(|e| e.to_string())?;
-    Ok(serve(config, Some(extra), |app| welcome(app, &world, live, open)))
+    Ok(serve(config, token_route, |app| welcome(app, &url, live, open)))
 }
 
 fn settings(arguments: &DevArguments, world: &str) -> String {

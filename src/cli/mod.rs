@@ -6,6 +6,7 @@ mod serve;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -72,15 +73,13 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>, environ: BTreeMap
 }
 
 /// Writes lines to standard error, before there are logs and when there are none.
-#[expect(clippy::print_stderr, reason = "messages for the person at the terminal")]
 fn complain(text: &str) {
-    for line in text.lines() {
-        eprintln!("ephemint: {line}");
-    }
+    let mut to = std::io::stderr().lock();
+    // A reader that has gone away is no reason to fail.
+    let _ = text.lines().try_for_each(|line| writeln!(to, "ephemint: {line}"));
 }
 
 /// Writes what was asked for to standard output.
-#[expect(clippy::print_stdout, reason = "what the person at the terminal asked for")]
 fn print(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

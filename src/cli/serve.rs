@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use tokio::runtime::Builder;
 
 use super::{CONFIGURATION, FAILURE, complain};
-use crate::app::{App, Extra, StartError};
-use crate::config::Config;
-use crate::config::check::check;
-use crate::config::load::{Environ, Loaded, load};
-use crate::config::problem::Problems;
+use crate::app::{App, StartError};
+use crate::config::load::{Environ, load};
+use crate::config::{Config, finish};
+use crate::http::MoreRoutes;
 use crate::secrets;
 use crate::telemetry::logs;
 
@@ -21,8 +20,8 @@ pub(super) struct ServeArguments {
 }
 
 pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
-    match checked(load(arguments.config.as_deref(), environ), environ) {
-        Ok(config) => serve(config, None, |_| {}),
+    match finish(&load(arguments.config.as_deref(), environ), &|reference| secrets::read(reference, environ)) {
+        Ok(config) => serve(config, MoreRoutes::none(), |_| {}),
         Err(problems) => {
             complain(&problems.to_string());
             CONFIGURATION
@@ -30,31 +29,12 @@ pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
     }
 }
 
-/// Checks what was loaded and reads its secrets. All problems at once.
-pub(super) fn checked(loaded: Loaded, environ: &Environ) -> Result<Config, Problems> {
-    let outcome = check(&loaded.raw, &|reference| secrets::read(reference, environ));
-    let mut list = loaded.problems;
-    match outcome {
-        Ok(config) if list.is_empty() => return Ok(config),
-        Ok(_) => {}
-        // What could not be read was left at its default; a complaint about that default would only repeat the first one.
-        Err(found) => {
-            let known: Vec<String> = list.iter().map(|problem| problem.key.clone()).collect();
-            let whole_file = known.iter().any(String::is_empty);
-            list.extend(
-                found.into_iter().filter(|problem| !whole_file && !known.iter().any(|key| problem.key.starts_with(key.as_str()))),
-            );
-        }
-    }
-    Err(Problems { origins: loaded.origins, list })
-}
-
 /// Runs the service to its end. `started` is told when it listens.
-pub(super) fn serve(config: Config, extra: Option<Extra>, started: impl FnOnce(&App)) -> u8 {
+pub(super) fn serve(config: Config, more: MoreRoutes, started: impl FnOnce(&App)) -> u8 {
     let _logs = logs::start(&config.telemetry);
     let outcome = Builder::new_current_thread().enable_all().build().map_err(StartError::from).and_then(|runtime| {
         runtime.block_on(async {
-            let app = App::build(config, extra)?;
+            let app = App::build(config, more)?;
             started(&app);
             app.serve().await
         })

@@ -40,7 +40,12 @@ pub(crate) fn from_text(text: &str, name: &str, environ: &Environ) -> Loaded {
 fn find(flag: Option<&Path>, environ: &Environ) -> Option<PathBuf> {
     let named =
         flag.map(Path::to_path_buf).or_else(|| environ.get("EPHEMINT_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    named.or_else(|| ["./ephemint.toml", "/etc/ephemint/ephemint.toml"].map(PathBuf::from).into_iter().find(|path| path.exists()))
+    named.or_else(|| {
+        ["./ephemint.toml", "/etc/ephemint/ephemint.toml"]
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| path.symlink_metadata().is_ok())
+    })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Loaded {
@@ -130,13 +135,18 @@ fn remove(tree: &mut Value, path: &[String]) -> bool {
     }
     match at {
         Value::Object(fields) => fields.remove(last).is_some(),
-        Value::Array(items) => match last.trim_matches(['[', ']']).parse() {
-            Ok(i) if i < items.len() => {
-                items.remove(i);
-                true
+        Value::Array(items) => {
+            let Some(index) = last.trim_matches(['[', ']']).parse().ok().filter(|&i: &usize| i < items.len()) else {
+                return false;
+            };
+            // An empty text holds the place, so that the items after it keep their numbers; where not even that fits, the item goes.
+            if items[index] == "" {
+                items.remove(index);
+            } else {
+                items[index] = "".into();
             }
-            _ => false,
-        },
+            true
+        }
         _ => false,
     }
 }

@@ -16,7 +16,25 @@ use url::Url;
 
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
+use check::ReadSecret;
+use load::Loaded;
+use problem::{Problem, Problems};
 pub(crate) use raw::{Api, Environment, LogFormat};
+
+/// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
+pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
+    let mut list = loaded.problems.clone();
+    match check::check(&loaded.raw, read_secret) {
+        Ok(config) if list.is_empty() => return Ok(config),
+        Ok(_) => {}
+        // What could not be read was left at its default; a complaint about that default would only repeat the first one.
+        Err(found) => {
+            let repeats = |problem: &Problem| loaded.problems.iter().any(|known| problem.is_within(&known.key));
+            list.extend(found.into_iter().filter(|problem| !repeats(problem)));
+        }
+    }
+    Err(Problems { origins: loaded.origins.clone(), list })
+}
 
 /// A configuration that can be run: every value checked, every secret read.
 pub(crate) struct Config {

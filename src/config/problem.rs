@@ -16,6 +16,11 @@ impl Problem {
     pub(crate) fn new(key: impl Into<String>, cause: impl Into<String>) -> Self {
         Self { key: key.into(), cause: cause.into() }
     }
+
+    /// Whether this is about `key` or something inside it. An empty key stands for the whole file.
+    pub(crate) fn is_within(&self, key: &str) -> bool {
+        key.is_empty() || self.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
 }
 
 /// Where keys come from.
@@ -29,9 +34,8 @@ pub(crate) struct Origins {
 
 impl Origins {
     fn of(&self, key: &str) -> String {
-        let from_environment = |set: &&String| {
-            key == set.as_str() || key.strip_prefix(set.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']))
-        };
+        let problem = Problem::new(key, "");
+        let from_environment = |set: &&String| problem.is_within(set);
         match self.environment.iter().find(from_environment) {
             Some(set) => format!("environment variable EPHEMINT__{}", set.to_uppercase().replace('.', "__")),
             None => self.file.clone(),

@@ -63,11 +63,6 @@ impl Pseudonym {
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.digits).unwrap_or_default()
     }
-
-    /// Spread evenly, for choosing one of up to 256 shards.
-    pub(crate) fn spread(&self) -> u8 {
-        self.digits[0].wrapping_mul(16).wrapping_add(self.digits[1])
-    }
 }
 
 impl fmt::Display for Pseudonym {

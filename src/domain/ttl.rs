@@ -18,8 +18,8 @@ impl Ttl {
         (Self::MIN..=Self::MAX).contains(&ttl).then_some(ttl)
     }
 
-    pub(crate) fn seconds(self) -> u64 {
-        u64::from(self.0)
+    pub(crate) const fn seconds(self) -> u64 {
+        self.0 as u64
     }
 }
 

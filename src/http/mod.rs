@@ -30,6 +30,24 @@ pub(crate) struct Worker {
     pub(crate) edge: Arc<Edge>,
 }
 
+/// Further routes of the public listener: the sign-in of `ephemint dev`.
+#[derive(Clone)]
+pub(crate) struct MoreRoutes(Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>);
+
+impl MoreRoutes {
+    pub(crate) fn none() -> Self {
+        Self::new(|_| {})
+    }
+
+    pub(crate) fn new(add: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(add))
+    }
+
+    pub(crate) fn add_to(&self, routes: &mut ServiceConfig) {
+        (self.0)(routes);
+    }
+}
+
 /// The public listener's routes.
 pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut ServiceConfig) {
     move |app: &mut ServiceConfig| {

@@ -14,8 +14,7 @@ use crate::issue::refusal::{Code, Refusal};
 
 pub(super) async fn list(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
-    let sessions: Vec<Session> =
-        worker.issuer.stages.bindings.of(caller.user()).iter().map(|binding| Session::from(&**binding)).collect();
+    let sessions: Vec<Session> = worker.issuer.stages.bindings.of(caller.user()).iter().map(Session::from).collect();
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Sessions::from(sessions)))
 }
 
@@ -23,7 +22,7 @@ pub(super) async fn show(request: HttpRequest, worker: Data<Worker>, id: Path<St
     let caller = caller(&request, &worker).await?;
     let binding =
         SessionId::parse(&id).and_then(|id| worker.issuer.stages.bindings.own(caller.user(), id)).ok_or_else(unknown)?;
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Session::from(&*binding)))
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Session::from(&binding)))
 }
 
 pub(super) async fn end(request: HttpRequest, worker: Data<Worker>, id: Path<String>) -> Result<HttpResponse, Refusal> {

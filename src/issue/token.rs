@@ -41,7 +41,7 @@ pub(crate) struct Wish {
 /// What the caller came for.
 pub(crate) struct Issued {
     pub(crate) minted: Minted,
-    pub(crate) binding: Arc<Binding>,
+    pub(crate) binding: Binding,
     pub(crate) standing: Standing,
     pub(crate) calls_url: Box<str>,
 }
@@ -146,7 +146,7 @@ impl Issuer {
         entry.latency_ms = self.latency_ms(call);
         if self.stages.auditor.record(&entry).await.is_err() {
             // The secret is dropped unseen: no entry, no token.
-            self.stages.bindings.forget(binding.session());
+            self.stages.bindings.forget(grant.principal().user(), binding.session());
             return Err(Refusal::new(
                 Code::AuditUnavailable,
                 "The mint could not be written down, so no secret was handed out; try again shortly.",

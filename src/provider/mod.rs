@@ -122,9 +122,6 @@ impl Provider {
 /// Why connections to an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
-    /// The HTTP client cannot be built.
-    #[error("the HTTP client cannot be built")]
-    Client(#[from] reqwest::Error),
     /// A setting has no form on the wire.
     #[error("upstream {0} has a setting that cannot be sent")]
     Setting(String),

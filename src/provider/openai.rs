@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Request, Url};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{BuildError, Failure, Kind, Minted, Served, Shared, answer, label, retry, safety_identifier};
 use crate::authorize::Grant;
 use crate::config::{self, Api, NamedSecret};
 use crate::domain::clock::SharedClock;
-use crate::outbound::{self, BodyError, Outbound};
+use crate::outbound::{self, BodyError, Outbound, Pool};
 use crate::telemetry::metrics::Metrics;
 
 const MAX_ANSWER: usize = 256 * 1024;
@@ -23,7 +25,7 @@ const REQUEST_ID: &str = "x-request-id";
 /// One worker's way to one upstream.
 pub(super) struct Endpoint {
     shared: Arc<Shared>,
-    client: Client,
+    pool: Pool,
     clock: SharedClock,
     realtime: Paths,
     translation: Paths,
@@ -33,7 +35,7 @@ pub(super) struct Endpoint {
 }
 
 struct Paths {
-    mint: Url,
+    mint: Uri,
     calls: String,
 }
 
@@ -53,12 +55,12 @@ impl Endpoint {
         let settings = shared.settings.clone();
         let unsendable = || BuildError::Setting(settings.name.clone());
         let paths = |prefix: &str| {
-            let mint = Url::parse(&format!("{}/{prefix}/client_secrets", settings.base_url)).map_err(|_| unsendable())?;
+            let mint = Uri::try_from(format!("{}/{prefix}/client_secrets", settings.base_url)).map_err(|_| unsendable())?;
             Ok::<_, BuildError>(Paths { mint, calls: format!("{}/{prefix}/calls", settings.base_url) })
         };
         let keys = settings.keys.iter().map(|key| Key::new(&settings, key).ok_or_else(unsendable));
         Ok(Self {
-            client: outbound.client(settings.timeout)?,
+            pool: outbound.pool(settings.timeout),
             clock,
             realtime: paths("realtime")?,
             translation: paths("realtime/translations")?,
@@ -132,36 +134,37 @@ impl Endpoint {
     }
 
     async fn exchange(&self, grant: &Grant, key: &Key, served: &mut Served) -> Result<answer::Answer, Failure> {
-        let response = self.client.execute(self.request(grant, key)).await.map_err(|e| Failure::broken(&e.without_url()))?;
+        let response = self.pool.send(self.request(grant, key)).await.map_err(|e| Failure::broken(&e))?;
         served.request_id = response.headers().get(REQUEST_ID).and_then(printable);
-        let status = response.status();
-        if status.is_success() {
-            let body = body(response).await?;
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            let body = read(body).await?;
             return answer::read(&body, self.clock.unix(), grant.ttl()).map_err(|cause| Failure::new(Kind::Malformed, cause));
         }
-        let headers = response.headers().clone();
         // An error whose body cannot be had is still that error.
-        let body = body(response).await.unwrap_or_default();
-        Err(Failure::answered(status, &headers, &body, self.clock.wall()))
+        let body = read(body).await.unwrap_or_default();
+        Err(Failure::answered(head.status, &head.headers, &body, self.clock.wall()))
     }
 
-    fn request(&self, grant: &Grant, key: &Key) -> Request {
-        let mut request = Request::new(Method::POST, self.paths(grant.profile().api()).mint.clone());
+    fn request(&self, grant: &Grant, key: &Key) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(grant.body()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.paths(grant.profile().api()).mint.clone();
         request.headers_mut().clone_from(&key.headers);
         if let Ok(user) = HeaderValue::from_str(safety_identifier(grant.principal().user())) {
             request.headers_mut().insert(SAFETY_IDENTIFIER, user);
         }
-        *request.body_mut() = Some(grant.body().into());
         request
     }
 }
 
 impl Key {
     fn new(settings: &config::Upstream, key: &NamedSecret) -> Option<Self> {
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = HeaderMap::with_capacity(16);
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.secret.reveal())).ok()?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
+        headers.insert(USER_AGENT, outbound::USER_AGENT);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
@@ -173,8 +176,8 @@ impl Key {
     }
 }
 
-async fn body(response: reqwest::Response) -> Result<Bytes, Failure> {
-    outbound::body(response, MAX_ANSWER).await.map_err(|error| match error {
+async fn read(body: Incoming) -> Result<Bytes, Failure> {
+    outbound::body(body, MAX_ANSWER).await.map_err(|error| match error {
         BodyError::TooLarge(_) => Failure::new(Kind::Malformed, error.to_string()),
         BodyError::Broken(_) => Failure::broken(&error),
     })

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use http::header::{HeaderMap, RETRY_AFTER};
 use jiff::fmt::rfc2822;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
@@ -46,7 +46,7 @@ pub(super) fn backoff(attempt: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+    use http::header::{HeaderMap, HeaderName, HeaderValue};
 
     use super::{Duration, advice, backoff, retry_after};
 

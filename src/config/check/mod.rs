@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::problem::Problem;
@@ -52,7 +53,7 @@ impl Check<'_> {
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let audit = self.audit(&raw.audit);
-        if raw.telemetry.log.parse::<tracing_subscriber::filter::EnvFilter>().is_err() {
+        if !is_log_filter(&raw.telemetry.log) {
             self.problem(
                 "telemetry.log",
                 "write error, warn, info, debug, trace or a filter such as \"info,ephemint::provider=debug\"",
@@ -231,7 +232,7 @@ impl Check<'_> {
         }
     }
 
-    fn secret(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
+    pub(super) fn secret(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
         let reference = SecretRef::parse(text).map_err(|cause| self.problem(key, cause)).ok()?;
         let secret = (self.read_secret)(&reference).map_err(|cause| self.problem(key, format!("{reference}: {cause}"))).ok()?;
         Some(NamedSecret { reference, secret })
@@ -269,9 +270,19 @@ fn malformed_key(key: &str) -> Option<&'static str> {
         .then_some("holds spaces, line breaks or other characters that no key has; it was probably cut or pasted wrongly")
 }
 
+/// A lone word that is no level would be taken for the name of a module, and silence everything else.
+fn is_log_filter(text: &str) -> bool {
+    let level =
+        |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.trim().to_ascii_lowercase().as_str());
+    text.split(',').all(|part| level(part) || part.contains('=')) && text.parse::<EnvFilter>().is_ok()
+}
+
 fn exact_origin(text: &str) -> Result<(), String> {
-    if text == "*" || text == "null" {
-        return Err("origins are exact; \"*\" and \"null\" would let any web page use your users' sign-in".into());
+    if text.contains('*') || text == "null" {
+        return Err(
+            "origins are exact: a wildcard or \"null\" would let pages that are not yours use your users' sign-in; list each one"
+                .into(),
+        );
     }
     let url = Url::parse(text).map_err(|_| "must be an origin, for example \"https://app.example.com\"".to_owned())?;
     let origin = url.origin();

@@ -86,6 +86,7 @@ impl Check<'_> {
             (None, Some(_)) => self.problem(format!("{key}.session.type"), "a translation session has no type; leave it out"),
             _ => {}
         }
+        self.tool_secrets(&format!("{key}.session"), &mut session);
         let model = session.get("model").and_then(Value::as_str).unwrap_or_default();
         if model.is_empty() && raw.api != Api::Transcription {
             self.problem(
@@ -94,6 +95,29 @@ impl Check<'_> {
             );
         }
         session
+    }
+
+    /// Puts the secrets in place that a session's MCP tools name: `authorization`, and headers that carry credentials.
+    fn tool_secrets(&mut self, key: &str, session: &mut Map<String, Value>) {
+        let tools = session.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten().enumerate();
+        for (i, tool) in tools.filter_map(|(i, tool)| Some((i, tool.as_object_mut()?))) {
+            if let Some(value) = tool.get_mut("authorization") {
+                self.tool_secret(&format!("{key}.tools[{i}].authorization"), value);
+            }
+            for (name, value) in tool.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
+                let lower = name.to_ascii_lowercase();
+                if ["auth", "key", "token", "secret", "cookie"].iter().any(|word| lower.contains(word)) {
+                    self.tool_secret(&format!("{key}.tools[{i}].headers.{name}"), value);
+                }
+            }
+        }
+    }
+
+    fn tool_secret(&mut self, key: &str, value: &mut Value) {
+        let Some(text) = value.as_str() else { return };
+        if let Some(named) = self.secret(key, text) {
+            *value = named.secret.reveal().into();
+        }
     }
 
     fn may_set(&mut self, key: &str, raw: &RawMaySet) -> Option<MaySet> {

@@ -1,0 +1,39 @@
+//! The public and the admin API, seen from outside: the real binary, real sockets, fake neighbours.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, and tests read clocks and environments of their own"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod ask;
+mod audit;
+mod canary;
+mod credentials;
+mod http;
+mod idempotency;
+mod jwks;
+mod jwt_attacks;
+mod jwt_claims;
+mod jwt_form;
+mod jwt_keys;
+mod jwt_signatures;
+mod jwt_users;
+mod limits;
+mod mint;
+mod origin;
+mod profiles;
+mod range;
+mod retries;
+mod sessions;
+mod upstream;
+mod upstream_bodies;
+mod upstream_keys;
+mod wire;

@@ -1,0 +1,76 @@
+//! What is only refused in production.
+
+use super::run::{good, print, serve};
+use crate::support::Config;
+
+/// A configuration that is good in production.
+fn prod() -> Config {
+    good()
+        .set("environment", r#""prod""#)
+        .set("server.public_url", r#""https://voice.example.com""#)
+        .set("identity.jwt.main.issuer", r#""https://login.example.com/""#)
+        .set("upstreams.openai.base_url", r#""https://api.openai.com/v1""#)
+}
+
+#[track_caller]
+fn refused_in_prod_alone(config: &Config, key: &str, word: &str) {
+    serve(config).done().expect_problem(key, word);
+    assert_eq!(serve(config).done().expect_refused().len(), 1);
+    for environment in ["dev", "staging"] {
+        print(&config.clone().set("environment", &format!("{environment:?}"))).done().expect(0);
+    }
+}
+
+#[test]
+fn a_good_configuration_is_accepted() {
+    print(&prod()).done().expect(0);
+}
+
+#[test]
+fn prod_is_what_is_meant_when_nothing_is_said() {
+    let config = prod().unset("environment").unset("privacy.pseudonym_key");
+    serve(&config).done().expect_problem("privacy.pseudonym_key", "prod");
+}
+
+#[test]
+fn an_upstream_over_plain_http_is_refused() {
+    let config = prod().set("upstreams.openai.base_url", r#""http://api.openai.com/v1""#);
+    refused_in_prod_alone(&config, "upstreams.openai.base_url", "plain http");
+}
+
+#[test]
+fn an_issuer_over_plain_http_is_refused() {
+    let config = prod().set("identity.jwt.main.issuer", r#""http://login.example.com/""#);
+    refused_in_prod_alone(&config, "identity.jwt.main.issuer", "plain http");
+}
+
+#[test]
+fn a_key_set_over_plain_http_is_refused() {
+    let config = prod().set("identity.jwt.main.jwks_url", r#""http://login.example.com/jwks""#);
+    refused_in_prod_alone(&config, "identity.jwt.main.jwks_url", "plain http");
+}
+
+#[test]
+fn a_missing_pseudonym_key_is_refused() {
+    refused_in_prod_alone(&prod().unset("privacy.pseudonym_key"), "privacy.pseudonym_key", "pseudonym");
+}
+
+#[test]
+fn an_admin_listener_beyond_loopback_without_a_token_is_refused() {
+    for address in ["0.0.0.0:9090", "[::]:9090", "192.0.2.1:9090"] {
+        let config = prod().set("admin.listen", &format!("{address:?}")).unset("admin.token");
+        refused_in_prod_alone(&config, "admin.token", "beyond loopback");
+        print(&prod().set("admin.listen", &format!("{address:?}"))).done().expect(0);
+    }
+    for address in ["127.0.0.1:9090", "[::1]:9090", "127.8.8.8:9090"] {
+        print(&prod().set("admin.listen", &format!("{address:?}")).unset("admin.token")).done().expect(0);
+    }
+}
+
+#[test]
+fn nobody_who_could_sign_in_is_refused_everywhere() {
+    for environment in ["dev", "staging", "prod"] {
+        let config = prod().without("identity").set("environment", &format!("{environment:?}"));
+        serve(&config).done().expect_problem("identity", "ephemint dev");
+    }
+}

@@ -1,0 +1,193 @@
+//! The canary: every secret of a test is a fixed marker, and everything the service lets out is searched for all of them.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use super::lock;
+
+/// The fixed markers.
+pub(crate) mod secrets {
+    pub(crate) const PRIMARY_KEY: &str = "sk-proj-canary-permanent-key-0001";
+    pub(crate) const FALLBACK_KEY: &str = "sk-proj-canary-permanent-key-0002";
+    /// What both permanent keys contain.
+    pub(crate) const PERMANENT: &str = "canary-permanent-key";
+    /// What every secret minted by the fake upstream contains.
+    pub(crate) const MINTED: &str = "canary_minted_secret";
+    pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdef0123456789";
+    pub(crate) const PSEUDONYM_KEY: &str = "canary-pseudonym-key-0123456789abcdef0123456789";
+    /// In the upstream's echo: the credential of an MCP server.
+    pub(crate) const MCP_AUTHORIZATION: &str = "canary-mcp-authorization-0001";
+    pub(crate) const INSTRUCTIONS: &str = "canary-instructions: speak kindly, sell nothing.";
+    /// A tool of the profile.
+    pub(crate) const TOOL: &str = "canary_tool_refund";
+    /// In every error body of the fake upstream.
+    pub(crate) const UPSTREAM_MESSAGE: &str = "canary-upstream-message";
+    /// What every user's name contains.
+    pub(crate) const USER: &str = "canary-user";
+}
+
+/// Where a marker must not show up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everywhere,
+    /// Logs, audit and metrics.
+    Records,
+    /// Answers, audit and metrics; an operator may find it in the logs.
+    Answers,
+}
+
+/// What a sighting was found in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Answer,
+    Log,
+    Audit,
+    Metrics,
+}
+
+#[derive(Debug)]
+struct Marker {
+    name: String,
+    value: String,
+    scope: Scope,
+}
+
+impl Marker {
+    fn is_banned_from(&self, place: Place) -> bool {
+        match self.scope {
+            Scope::Everywhere => true,
+            Scope::Records => place != Place::Answer,
+            Scope::Answers => place != Place::Log,
+        }
+    }
+}
+
+/// Collects markers and everything that was let out.
+#[derive(Debug, Default)]
+pub(crate) struct Canary {
+    markers: Mutex<Vec<Marker>>,
+    seen: Mutex<Vec<(Place, String, String)>>,
+    complaints: Mutex<Vec<String>>,
+}
+
+impl Canary {
+    /// Knows the fixed markers.
+    pub(crate) fn new() -> Self {
+        let canary = Self::default();
+        for (name, value) in [
+            ("a permanent key", secrets::PERMANENT),
+            ("a minted secret", secrets::MINTED),
+            ("the admin token", secrets::ADMIN_TOKEN),
+            ("the pseudonym key", secrets::PSEUDONYM_KEY),
+            ("the MCP authorization", secrets::MCP_AUTHORIZATION),
+            ("the profile's instructions", secrets::INSTRUCTIONS),
+            ("the profile's tool", secrets::TOOL),
+        ] {
+            canary.guard(name, value, Scope::Everywhere);
+        }
+        canary.guard("an upstream's message", secrets::UPSTREAM_MESSAGE, Scope::Answers);
+        canary.guard("a user's name", secrets::USER, Scope::Records);
+        canary
+    }
+
+    /// Adds a marker.
+    pub(crate) fn guard(&self, name: &str, value: &str, scope: Scope) {
+        let mut markers = lock(&self.markers);
+        if !markers.iter().any(|marker| marker.value == value) {
+            markers.push(Marker { name: name.to_owned(), value: value.to_owned(), scope });
+        }
+    }
+
+    /// A user's credential: the signature of a token, or the whole of something else.
+    pub(crate) fn guard_credential(&self, credential: &str) {
+        const TELLING: usize = 20;
+        let signature = credential.rsplit('.').next().unwrap_or_default();
+        let telling = if signature.len() >= TELLING { signature } else { credential };
+        if telling.len() >= TELLING {
+            let end = telling.floor_char_boundary(200);
+            self.guard("a user's credential", &telling[..end.min(telling.len())], Scope::Everywhere);
+        }
+    }
+
+    /// Something the service let out.
+    pub(crate) fn saw(&self, place: Place, name: &str, bytes: &[u8]) {
+        let sighting = (place, name.to_owned(), String::from_utf8_lossy(bytes).into_owned());
+        lock(&self.seen).push(sighting);
+    }
+
+    /// An answer of the service; a minted value may be in two places of a 200 to a mint, nowhere else.
+    pub(crate) fn saw_answer(&self, name: &str, status: u16, headers: &[(String, String)], body: &[u8]) {
+        let mut text = String::new();
+        for (key, value) in headers {
+            let _ = writeln!(text, "{key}: {value}");
+            if !ALLOWED_HEADERS.contains(&key.as_str()) {
+                let complaint = format!("the answer to {name} has the header {key}: {value}");
+                lock(&self.complaints).push(complaint);
+            }
+        }
+        self.saw(Place::Answer, &format!("the headers of the answer to {name}"), text.as_bytes());
+        let body = if status == 200 && name.contains("client_secrets") { without_minted_value(body) } else { body.to_vec() };
+        self.saw(Place::Answer, &format!("the body of the answer to {name}"), &body);
+    }
+
+    /// Every place where something was let out that must not be.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut complaints = lock(&self.complaints).clone();
+        let markers = lock(&self.markers);
+        for (place, name, text) in lock(&self.seen).iter() {
+            for marker in markers.iter().filter(|it| it.is_banned_from(*place)) {
+                if let Some(at) = text.find(&marker.value) {
+                    let from = text.floor_char_boundary(at.saturating_sub(120));
+                    let around = &text[from..text.ceil_char_boundary(at + 200)];
+                    complaints.push(format!("{} is in {name}: ...{around}...", marker.name));
+                }
+            }
+        }
+        complaints.sort();
+        complaints.dedup();
+        complaints
+    }
+}
+
+/// Headers that an answer may have. Anything else is a leak until it is listed here on purpose.
+const ALLOWED_HEADERS: &[&str] = &[
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "date",
+    "ephemint-session",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "referrer-policy",
+    "retry-after",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-request-id",
+    "x-should-retry",
+];
+
+fn without_minted_value(body: &[u8]) -> Vec<u8> {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {
+        return body.to_vec();
+    };
+    answer.as_object_mut().map(|it| it.remove("value"));
+    if let Some(repeated) = answer.get_mut("client_secret").and_then(Value::as_object_mut) {
+        repeated.remove("value");
+    }
+    answer.to_string().into_bytes()
+}
