@@ -81,6 +81,11 @@ impl Permit {
         self.session
     }
 
+    /// Whether the first request under the same idempotency key booked it.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.state == Booked::Before
+    }
+
     /// What is left of the rate, for the `RateLimit` headers.
     pub(crate) fn standing(&self) -> Standing {
         self.standing

@@ -128,6 +128,11 @@ impl Bindings {
         held(&sessions).find(session, self.clock.unix()).cloned()
     }
 
+    /// Whether the user ended this session.
+    pub(crate) fn has_ended(&self, user: &Pseudonym, session: SessionId) -> bool {
+        self.own(user, session).is_some_and(|binding| binding.ended)
+    }
+
     /// Marks a user's session as ended. `None` when it is not theirs, or expired.
     pub(crate) fn end(&self, user: &Pseudonym, session: SessionId) -> Option<Binding> {
         let sessions = self.users.get(user)?;

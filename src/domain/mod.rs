@@ -5,4 +5,5 @@ pub(crate) mod clock;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod secret;
+pub(crate) mod trace;
 pub(crate) mod ttl;

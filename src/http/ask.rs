@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use crate::admit::IdempotencyKey;
 use crate::authorize::{DEFAULT_PROFILE, Door};
 use crate::domain::ask::Ask;
 use crate::domain::secret::{Credential, Sha256};
+use crate::domain::trace::Trace;
 use crate::issue::refusal::{Code, Refusal};
 use crate::issue::token::{Call, Wish};
 
@@ -27,7 +28,7 @@ pub(super) fn call(request: &HttpRequest, door: Door) -> Option<Call> {
     let arrival = request.extensions().get::<Arrival>().cloned()?;
     Some(Call {
         request_id: arrival.request_id,
-        trace_id: request.headers().get("traceparent").and_then(trace_id),
+        trace: request.headers().get("traceparent").and_then(|header| Trace::from_parent(header.to_str().ok()?)),
         arrived: arrival.at,
         door,
         profile: profile(request.query_string()),
@@ -134,29 +135,11 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The trace id of a valid `traceparent` (W3C Trace Context, section 3.2).
-fn trace_id(header: &HeaderValue) -> Option<Box<str>> {
-    let text = header.to_str().ok()?;
-    let mut fields = text.split('-');
-    let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let hex = |field: &str, length: usize| {
-        field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let known_form = hex(version, 2)
-        && version != "ff"
-        && hex(trace, 32)
-        && hex(parent, 16)
-        && hex(flags, 2)
-        && (version != "00" || fields.next().is_none());
-    let not_zero = |field: &str| field.bytes().any(|b| b != b'0');
-    (known_form && not_zero(trace) && not_zero(parent)).then(|| trace.into())
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{credential, profile, takes_json, trace_id};
+    use super::{credential, profile, takes_json};
 
     fn header(name: &'static str, value: &'static str) -> HeaderMap {
         [(HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
@@ -188,24 +171,5 @@ mod tests {
         assert_eq!(&*profile(""), "default");
         assert_eq!(&*profile("x=1&profile=b%2Dc"), "b-c");
         assert_eq!(&*profile("profile=a&profile=a"), "");
-    }
-
-    #[test]
-    fn a_trace_goes_on_only_from_a_valid_header() {
-        let id = |value: &'static str| trace_id(&HeaderValue::from_static(value));
-        assert_eq!(
-            id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(),
-            Some("4bf92f3577b34da6a3ce929d0e0e4736")
-        );
-        for bad in [
-            "",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-        ] {
-            assert_eq!(id(bad), None, "{bad}");
-        }
     }
 }

@@ -74,11 +74,12 @@ impl Edge {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    fn enter(self: &Arc<Self>) -> Result<Inside, Refusal> {
+    /// A probe is let in however busy the service is: it asks whether the process lives.
+    fn enter(self: &Arc<Self>, is_probe: bool) -> Result<Inside, Refusal> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.metrics.in_flight.inc();
         let inside = Inside(self.clone());
-        if before >= self.max_in_flight { Err(overloaded()) } else { Ok(inside) }
+        if before >= self.max_in_flight && !is_probe { Err(overloaded()) } else { Ok(inside) }
     }
 }
 
@@ -111,7 +112,8 @@ pub(crate) async fn guard(
     let request_id = RequestId::from_caller(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
     let verdict = edge.origins.verdict(request.headers());
     let arrival = Arrival { request_id: request_id.clone(), at: edge.clock.steady() };
-    let outcome = match edge.enter().and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
+    let is_probe = matches!(request.path(), "/livez" | "/readyz");
+    let outcome = match edge.enter(is_probe).and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
         Ok(inside) => {
             request.extensions_mut().insert(arrival);
             // Nothing that a panicking handler leaves behind is looked at again: all shared state is behind locks that stay consistent.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 
 use super::refusal::{Code, Refusal};
-use crate::admit::{Admission, IdempotencyKey, Standing};
+use crate::admit::{Admission, Denied, IdempotencyKey, Standing};
 use crate::audit::{Auditor, Entry};
 use crate::authenticate::{Authenticator, Principal};
 use crate::authorize::{Door, Grant, Policy};
@@ -18,14 +18,14 @@ use crate::domain::ask::Ask;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
 use crate::domain::secret::Credential;
+use crate::domain::trace::Trace;
 use crate::provider::{Minted, Provider};
 use crate::tasks::Tasks;
 
 /// One request for a client secret, as far as it is known before its body is read.
 pub(crate) struct Call {
     pub(crate) request_id: RequestId,
-    /// Trace id of a valid `traceparent`.
-    pub(crate) trace_id: Option<Box<str>>,
+    pub(crate) trace: Option<Trace>,
     /// Steady time of the request's arrival.
     pub(crate) arrived: Duration,
     pub(crate) door: Door,
@@ -135,7 +135,10 @@ impl Issuer {
             Err(denied) => return Err(self.record_refusal(entry, call, denied.into()).await),
         };
         entry.session_id = Some(permit.session());
-        let minted = match self.provider.mint(grant, &permit).await {
+        if permit.is_retry() && self.stages.bindings.has_ended(grant.principal().user(), permit.session()) {
+            return Err(self.record_refusal(entry, call, Denied::IdempotencyConflict.into()).await);
+        }
+        let minted = match self.provider.mint(grant, &permit, call.trace.as_ref()).await {
             Ok(minted) => minted,
             Err(failure) => return Err(self.record_refusal(entry, call, failure.into()).await),
         };
@@ -161,7 +164,7 @@ impl Issuer {
     }
 
     fn entry<'a>(&self, call: &'a Call) -> Entry<'a> {
-        Entry::mint(self.stages.clock.wall(), call.request_id.as_str(), call.trace_id.as_deref())
+        Entry::mint(self.stages.clock.wall(), call.request_id.as_str(), call.trace.as_ref().map(Trace::id))
     }
 
     /// A refusal stays one whether or not it can be written down; the auditor has logged why it could not.

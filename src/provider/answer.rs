@@ -9,6 +9,7 @@ use crate::domain::ttl::Ttl;
 /// Difference between the upstream's clock and ours that is forgiven.
 const CLOCK_SLACK_SECONDS: u64 = 5;
 const MAX_SECRET: usize = 4096;
+const PERMANENT_KEY: &str = "sk-";
 
 /// The fields of the upstream's echo that are anybody's business. Instructions, tools, prompts, MCP authorization and whatever else the
 /// upstream may add one day have no field here, so they cannot go out.
@@ -74,6 +75,10 @@ pub(super) fn read(body: &[u8], now: u64, asked: Ttl) -> Result<Answer, &'static
     if !well_formed(token.reveal_to_owner()) {
         return Err("the answer holds no usable client secret");
     }
+    // Whatever made the upstream send one, a permanent key never goes on.
+    if token.reveal_to_owner().starts_with(PERMANENT_KEY) {
+        return Err("the answer holds a permanent key in place of a client secret");
+    }
     if raw.expires_at <= now {
         return Err("the client secret has expired already; compare this machine's clock with the upstream's");
     }
@@ -117,6 +122,7 @@ mod tests {
             ("empty value", |a| a["value"] = json!("")),
             ("null value", |a| a["value"] = Value::Null),
             ("value with a line break", |a| a["value"] = json!("ek_\r\nx: y")),
+            ("a permanent key", |a| a["value"] = json!("sk-proj-1")),
             ("no session", |a| drop(a.as_object_mut().unwrap().remove("session"))),
             ("session is text", |a| a["session"] = json!("x")),
             ("expired", |a| a["expires_at"] = json!(1000)),

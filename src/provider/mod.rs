@@ -15,6 +15,7 @@ use crate::config;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonym;
 use crate::domain::secret::EphemeralToken;
+use crate::domain::trace::Trace;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
 pub(crate) use answer::PublicSession;
@@ -75,12 +76,12 @@ impl Shared {
         self.key.load(Ordering::Relaxed)
     }
 
-    /// Moves on from `refused` to the next key. `None` when that was the last one.
-    fn next_key(&self, refused: usize) -> Option<usize> {
-        let next = refused + 1;
-        if next >= self.settings.keys.len() {
+    /// Moves on from `refused` to the next key, the last one's next being the first. `None` when all of them were `tried`.
+    fn next_key(&self, refused: usize, tried: usize) -> Option<usize> {
+        if tried >= self.settings.keys.len() {
             return None;
         }
+        let next = (refused + 1) % self.settings.keys.len();
         let _ = self.key.compare_exchange(refused, next, Ordering::Relaxed, Ordering::Relaxed);
         tracing::error!(upstream = self.settings.name, refused = %self.settings.keys[refused].reference, next = %self.settings.keys[next].reference, "the upstream refuses a permanent key; the next one is used");
         Some(next)
@@ -107,10 +108,10 @@ impl Provider {
     }
 
     /// Mints once. The permit shows that the mint is booked; whoever holds it spends it when the secret is out.
-    pub(crate) async fn mint(&self, grant: &Grant, _booked: &Permit) -> Result<Minted, Failure> {
+    pub(crate) async fn mint(&self, grant: &Grant, _booked: &Permit, trace: Option<&Trace>) -> Result<Minted, Failure> {
         let name = &grant.profile().upstream().name;
         let endpoint = self.endpoints.get(name).ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
-        endpoint.mint(grant).await
+        endpoint.mint(grant, trace).await
     }
 
     /// Where a browser takes its client secret.

@@ -15,11 +15,14 @@ use super::{BuildError, Failure, Kind, Minted, Served, Shared, answer, label, re
 use crate::authorize::Grant;
 use crate::config::{self, Api, NamedSecret};
 use crate::domain::clock::SharedClock;
+use crate::domain::trace::Trace;
+use crate::domain::ttl::Ttl;
 use crate::outbound::{self, BodyError, Outbound, Pool};
 use crate::telemetry::metrics::Metrics;
 
 const MAX_ANSWER: usize = 256 * 1024;
 const SAFETY_IDENTIFIER: HeaderName = HeaderName::from_static("openai-safety-identifier");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: &str = "x-request-id";
 
 /// One worker's way to one upstream.
@@ -83,28 +86,28 @@ impl Endpoint {
     }
 
     /// All attempts together end within the upstream's deadline.
-    pub(super) async fn mint(&self, grant: &Grant) -> Result<Minted, Failure> {
+    pub(super) async fn mint(&self, grant: &Grant, trace: Option<&Trace>) -> Result<Minted, Failure> {
         let start = Instant::now();
         let deadline = start + self.shared.settings.timeout;
-        let outcome = self.attempts(grant, deadline).await;
+        let outcome = self.attempts(grant, trace, deadline).await;
         self.duration.observe(start.elapsed().as_secs_f64());
         outcome
     }
 
-    async fn attempts(&self, grant: &Grant, deadline: Instant) -> Result<Minted, Failure> {
+    async fn attempts(&self, grant: &Grant, trace: Option<&Trace>, deadline: Instant) -> Result<Minted, Failure> {
         let mut key = self.shared.current_key();
-        let mut attempt = 1;
+        let (mut attempt, mut keys_tried) = (1, 1);
         loop {
             let served = Served { key: self.keys.get(key).map(|key| key.fingerprint.clone()), request_id: None };
-            let failure = match timeout_at(deadline, self.attempt(grant, key)).await {
+            let failure = match timeout_at(deadline, self.attempt(grant, trace, key)).await {
                 Ok(Ok(minted)) => return Ok(minted),
                 Ok(Err(failure)) => failure,
                 Err(_) => return Err(Failure { served, ..Failure::new(Kind::TimedOut, "no answer within the deadline") }),
             };
             if failure.kind == Kind::AuthFailed {
                 // A refused key costs no attempt: the next one is tried at once, so that the caller sees nothing of it.
-                match self.shared.next_key(key) {
-                    Some(next) => key = next,
+                match self.shared.next_key(key, keys_tried) {
+                    Some(next) => (key, keys_tried) = (next, keys_tried + 1),
                     None => return Err(failure),
                 }
                 continue;
@@ -123,36 +126,39 @@ impl Endpoint {
         }
     }
 
-    async fn attempt(&self, grant: &Grant, key: usize) -> Result<Minted, Failure> {
+    async fn attempt(&self, grant: &Grant, trace: Option<&Trace>, key: usize) -> Result<Minted, Failure> {
         let key = self.keys.get(key).ok_or_else(|| Failure::new(Kind::AuthFailed, "no key is left"))?;
         let mut served = Served { key: Some(key.fingerprint.clone()), request_id: None };
-        let outcome = self.exchange(grant, key, &mut served).await;
+        let outcome = self.exchange(self.request(grant, trace, key), grant.ttl(), &mut served).await;
         match outcome {
             Ok(answer) => Ok(Minted { token: answer.token, expires_at: answer.expires_at, session: answer.session, served }),
             Err(failure) => Err(Failure { served, ..failure }),
         }
     }
 
-    async fn exchange(&self, grant: &Grant, key: &Key, served: &mut Served) -> Result<answer::Answer, Failure> {
-        let response = self.pool.send(self.request(grant, key)).await.map_err(|e| Failure::broken(&e))?;
+    async fn exchange(&self, request: Request<Full<Bytes>>, asked: Ttl, served: &mut Served) -> Result<answer::Answer, Failure> {
+        let response = self.pool.send(request).await.map_err(|e| Failure::broken(&e))?;
         served.request_id = response.headers().get(REQUEST_ID).and_then(printable);
         let (head, body) = response.into_parts();
         if head.status.is_success() {
             let body = read(body).await?;
-            return answer::read(&body, self.clock.unix(), grant.ttl()).map_err(|cause| Failure::new(Kind::Malformed, cause));
+            return answer::read(&body, self.clock.unix(), asked).map_err(|cause| Failure::new(Kind::Malformed, cause));
         }
         // An error whose body cannot be had is still that error.
         let body = read(body).await.unwrap_or_default();
         Err(Failure::answered(head.status, &head.headers, &body, self.clock.wall()))
     }
 
-    fn request(&self, grant: &Grant, key: &Key) -> Request<Full<Bytes>> {
+    fn request(&self, grant: &Grant, trace: Option<&Trace>, key: &Key) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(grant.body()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.paths(grant.profile().api()).mint.clone();
         request.headers_mut().clone_from(&key.headers);
         if let Ok(user) = HeaderValue::from_str(safety_identifier(grant.principal().user())) {
             request.headers_mut().insert(SAFETY_IDENTIFIER, user);
+        }
+        if let Some(parent) = trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok()) {
+            request.headers_mut().insert(TRACEPARENT, parent);
         }
         request
     }

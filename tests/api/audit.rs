@@ -1,12 +1,11 @@
 //! What is written down: one line for each mint and each refusal, before a secret is delivered.
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::support::{MINT, Reply, Service, World, error, eventually, minted_until, now, secrets};
 
@@ -176,9 +175,11 @@ async fn a_mint_that_the_client_did_not_wait_for_is_written_down() {
     let request = format!(
         "POST {MINT} HTTP/1.1\r\nHost: ephemint\r\nAuthorization: Bearer {token}\r\nX-Request-ID: gone\r\nContent-Length: 0\r\n\r\n"
     );
-    let mut stream = TcpStream::connect(world.service.public()).expect("a connection");
-    stream.write_all(request.as_bytes()).expect("the request is taken");
+    let stream = TcpStream::connect(world.service.public()).await.expect("a connection");
+    stream.writable().await.expect("a connection");
+    assert_eq!(stream.try_write(request.as_bytes()).ok(), Some(request.len()));
     eventually("the upstream is asked", 5, async || (world.upstream.count() == 1).then_some(())).await;
+    stream.set_zero_linger().expect("a reset instead of a farewell");
     drop(stream);
     let line = world.service.audit_of("gone").await;
     assert!(line["session_id"].is_string(), "{line:#}");

