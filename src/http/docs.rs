@@ -49,7 +49,10 @@ fn render(document: &Value) -> String {
         escape(about),
         text(&document["info"]["version"])
     );
-    for (path, operations) in document["paths"].as_object().into_iter().flatten() {
+    let mut paths: Vec<_> = document["paths"].as_object().into_iter().flatten().collect();
+    // What people come for stands before the probes.
+    paths.sort_by_key(|(path, _)| !path.starts_with("/v1/"));
+    for (path, operations) in paths {
         for (method, operation) in operations.as_object().into_iter().flatten() {
             let _ = write!(
                 page,
@@ -88,7 +91,7 @@ fn parameters(page: &mut String, operation: &Value) {
             "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
             field("name"),
             field("in"),
-            field("description")
+            prose(&parameter["description"])
         );
     }
     page.push_str("</tbody></table>");
@@ -103,14 +106,16 @@ fn body(page: &mut String, operation: &Value) {
 fn answers(page: &mut String, operation: &Value) {
     page.push_str("<table><thead><tr><th>Answer</th><th>Meaning</th></tr></thead><tbody>");
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
-        let _ = write!(
-            page,
-            "<tr><td><code>{}</code></td><td>{}</td></tr>",
-            escape(status),
-            escape(answer["description"].as_str().unwrap_or_default())
-        );
+        let _ = write!(page, "<tr><td><code>{}</code></td><td>{}</td></tr>", escape(status), prose(&answer["description"]));
     }
     page.push_str("</tbody></table>");
+}
+
+/// A description, its `code` marked as such.
+fn prose(value: &Value) -> String {
+    let text = escape(value.as_str().unwrap_or_default());
+    let marked = |(i, part): (usize, &str)| if i % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() };
+    text.split('`').enumerate().map(marked).collect()
 }
 
 fn escape(text: &str) -> String {
