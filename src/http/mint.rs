@@ -5,7 +5,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::wire::{ClientSecret, rate_limit};
-use super::{Worker, ask};
+use super::{Worker, ask, wire};
 use crate::authorize::Door;
 use crate::issue::refusal::{Code, Refusal};
 
@@ -29,7 +29,7 @@ async fn mint(request: &HttpRequest, payload: Payload, worker: &Worker, door: Do
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_TYPE, "application/json"));
     rate_limit(&mut response, issued.standing);
-    let answer = serde_json::to_vec(&ClientSecret::from(&issued))
-        .map_err(|_| Refusal::new(Code::Internal, "The answer could not be written."))?;
+    let answer =
+        wire::json(&ClientSecret::from(&issued)).map_err(|_| Refusal::new(Code::Internal, "The answer could not be written."))?;
     Ok(response.body(answer))
 }

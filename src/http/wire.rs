@@ -107,3 +107,10 @@ pub(super) fn rate_limit(response: &mut HttpResponseBuilder, standing: Standing)
         format!("\"{name}\";r={};t={}", standing.remaining, standing.reset),
     ));
 }
+
+/// Serializes into a buffer that holds a whole mint answer without growing.
+pub(super) fn json(answer: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, answer)?;
+    Ok(text)
+}
