@@ -118,6 +118,23 @@ impl KeySource {
         Ok(source)
     }
 
+    /// A source that has one empty set of the given generation, for ever, and never fetches.
+    #[cfg(test)]
+    pub(super) fn fixed(generation: u64, clock: SharedClock) -> Arc<Self> {
+        let (text, usable_until) = (Sha256::of(b""), Duration::MAX);
+        let keys = KeySet { generation, text, usable_until, keys: Arc::from([]) };
+        Arc::new(Self {
+            current: ArcSwapOption::from_pointee(keys),
+            attempts: watch::Sender::new(1),
+            wake: Notify::new(),
+            early: AtomicBool::new(false),
+            no_early_before: AtomicU64::new(u64::MAX),
+            cooldown: Duration::MAX,
+            max_stale: Duration::ZERO,
+            clock,
+        })
+    }
+
     pub(super) fn current(&self) -> Result<Arc<KeySet>, NoKey> {
         let keys = self.current.load_full().ok_or(NoKey::NotFetchedYet)?;
         if self.clock.steady() > keys.usable_until { Err(NoKey::TooOld) } else { Ok(keys) }

@@ -135,3 +135,56 @@ impl Authenticator {
         issuer.principal(unverified.signed_with(keys), &self.names)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{
+        Authenticator, Credential, KeySource, Metrics, Principal, Pseudonymizer, Sha256, Unauthenticated, Verified,
+        VerifiedTokens,
+    };
+    use crate::authenticate::jwks::KeyLease;
+    use crate::authenticate::verified::Validity;
+    use crate::domain::clock::manual::ManualClock;
+    use crate::domain::secret::Secret;
+
+    const TOKEN: &str = "remembered";
+
+    /// An authenticator that knows no issuer and remembers one token, good from 1000 until 1060.
+    fn remembering(clock: &Arc<ManualClock>, keys: &Arc<KeySource>, lease: KeyLease) -> Authenticator {
+        let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
+        let user = names.pseudonym("", "issuer", "alice");
+        let principal = Arc::new(Principal { user, tenant: "".into(), groups: Vec::new(), claims: serde_json::Map::new() });
+        let tokens = VerifiedTokens::new(10, Duration::from_mins(5)).unwrap();
+        let validity = Validity { from: 1000, until: 1060 };
+        tokens.remember(Sha256::of(TOKEN.as_bytes()), Verified { principal, validity, keys: lease }, 1000);
+        assert!(keys.current().is_ok());
+        let metrics = Metrics::new(Duration::ZERO).0;
+        Authenticator { issuers: [].into(), tokens: Some(tokens), names, clock: clock.clone(), metrics }
+    }
+
+    #[tokio::test]
+    async fn a_remembered_token_is_checked_for_its_time_on_every_hit() {
+        let clock = ManualClock::at(1000);
+        let keys = KeySource::fixed(1, clock.clone());
+        let authenticator = remembering(&clock, &keys, KeyLease::new(&keys, &keys.current().unwrap()));
+        let outcome = async || authenticator.authenticate(&Credential::from(TOKEN)).await.map(drop);
+        assert_eq!(outcome().await, Ok(()));
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(outcome().await, Ok(()));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(outcome().await, Err(Unauthenticated::Expired));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_not_remembered_beyond_the_keys_it_was_verified_with() {
+        let clock = ManualClock::at(1000);
+        let (old, new) = (KeySource::fixed(1, clock.clone()), KeySource::fixed(2, clock.clone()));
+        let lease = KeyLease::new(&new, &old.current().unwrap());
+        let authenticator = remembering(&clock, &new, lease);
+        // Verified again, it is no token at all.
+        assert_eq!(authenticator.authenticate(&Credential::from(TOKEN)).await.map(drop), Err(Unauthenticated::Invalid));
+    }
+}
