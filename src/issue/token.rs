@@ -148,8 +148,10 @@ impl Issuer {
         (entry.outcome, entry.status) = ("minted", 200);
         entry.latency_ms = self.latency_ms(call);
         if self.stages.auditor.record(&entry).await.is_err() {
-            // The secret is dropped unseen: no entry, no token.
-            self.stages.bindings.forget(grant.principal().user(), binding.session());
+            // The secret is dropped unseen: no entry, no token. A retry's session stays bound: an earlier secret of it is out.
+            if !permit.is_retry() {
+                self.stages.bindings.forget(grant.principal().user(), binding.session());
+            }
             return Err(Refusal::new(
                 Code::AuditUnavailable,
                 "The mint could not be written down, so no secret was handed out; try again shortly.",
