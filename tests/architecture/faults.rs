@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::source::{Source, blanked, crate_paths, words};
 
 pub(crate) const STAGES: [&str; 6] = ["authenticate", "authorize", "admit", "provider", "bind", "audit"];
-pub(crate) const TOP: &[&str] = &["Cargo.lock", "Cargo.toml", "README.md", "deploy", "src", "tests", "web-demo"];
+pub(crate) const TOP: &[&str] = &["Cargo.lock", "Cargo.toml", "README.md", "deploy", "src", "tests"];
+/// May stand there, and need not.
+const WELCOME: &[&str] = &["target", "web-demo"];
 /// Stolen names and second TLS or crypto stacks.
 const BANNED: &[&str] = &["native-tls", "openssl-sys", "rsa", "tracing-check", "tracing-ethers", "tracing_checks", "tracings"];
 
@@ -78,7 +80,8 @@ pub(crate) fn comment_faults(manifest: &str) -> Vec<String> {
 }
 
 pub(crate) fn top_faults(names: &BTreeSet<String>) -> Vec<String> {
-    let welcome = |name: &str| TOP.contains(&name) || name.starts_with('.') || name == "target" || name.starts_with("LICENSE-");
+    let named = |name: &str| TOP.contains(&name) || WELCOME.contains(&name);
+    let welcome = |name: &str| named(name) || name.starts_with('.') || name.starts_with("LICENSE-");
     let strange = names.iter().filter(|name| !welcome(name)).map(|name| format!("{name} does not belong at the top"));
     let missing = TOP.iter().filter(|name| !names.contains(**name)).map(|name| format!("{name} is missing"));
     strange.chain(missing).collect()
