@@ -80,8 +80,8 @@ pub(crate) fn comment_faults(manifest: &str) -> Vec<String> {
 }
 
 pub(crate) fn top_faults(names: &BTreeSet<String>) -> Vec<String> {
-    let named = |name: &str| TOP.contains(&name) || WELCOME.contains(&name);
-    let welcome = |name: &str| named(name) || name.starts_with('.') || name.starts_with("LICENSE-");
+    let known = |name: &str| TOP.contains(&name) || WELCOME.contains(&name);
+    let welcome = |name: &str| known(name) || name.starts_with('.') || name.starts_with("LICENSE-");
     let strange = names.iter().filter(|name| !welcome(name)).map(|name| format!("{name} does not belong at the top"));
     let missing = TOP.iter().filter(|name| !names.contains(**name)).map(|name| format!("{name} is missing"));
     strange.chain(missing).collect()

@@ -27,9 +27,9 @@ const TTL: i64 = 600;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     algorithm: Algorithm,
-    verified_token_seconds: u64,
+    pub(crate) verified_token_seconds: u64,
     body: &'static str,
-    ttl: i64,
+    pub(crate) ttl: i64,
 }
 
 /// What is the same for all cases.
@@ -116,7 +116,7 @@ impl Case {
         window
     }
 
-    fn requests(&self, neighbours: &Neighbours, users: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn requests(&self, neighbours: &Neighbours, users: usize) -> Vec<Vec<u8>> {
         let (key, issuer) = (neighbours.key(self.algorithm), neighbours.issuer());
         (0..users).map(|user| request(&user_token(key, &issuer, user), self.body)).collect()
     }
