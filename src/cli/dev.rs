@@ -88,6 +88,7 @@ algorithms = ["EdDSA"]
 {upstream}
 [profiles.default]
 upstream = "openai"
+ttl_seconds = 120
 client_may_set = ["/audio/output/voice", "/instructions"]
 session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant. Keep answers short.", audio = {{ output = {{ voice = "marin" }} }} }}
 [telemetry]

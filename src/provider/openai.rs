@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -154,9 +154,9 @@ impl Endpoint {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.paths(grant.profile().api()).mint.clone();
         request.headers_mut().clone_from(&key.headers);
-        if let Ok(user) = HeaderValue::from_str(safety_identifier(grant.principal().user())) {
-            request.headers_mut().insert(SAFETY_IDENTIFIER, user);
-        }
+        let user = HeaderValue::from_str(safety_identifier(grant.principal().user()));
+        // 64 hex digits always make a header value.
+        request.headers_mut().insert(SAFETY_IDENTIFIER, user.unwrap_or_else(|_| HeaderValue::from_static("")));
         if let Some(parent) = trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok()) {
             request.headers_mut().insert(TRACEPARENT, parent);
         }
@@ -170,6 +170,9 @@ impl Key {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.secret.reveal())).ok()?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
+        // Headers that are set or looked for later have their place already: a copy of the map has no room to grow.
+        headers.insert(SAFETY_IDENTIFIER, HeaderValue::from_static(""));
+        headers.insert(HOST, HeaderValue::from_str(settings.base_url.parse::<Uri>().ok()?.authority()?.as_str()).ok()?);
         headers.insert(USER_AGENT, outbound::USER_AGENT);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
