@@ -1,0 +1,111 @@
+// Who is calling: a development user by a click, or an access token that is pasted and stays in memory.
+import { EphemintError } from '../ephemint.js';
+import { byId, make, show } from './dom.js';
+
+const ROLES = { alice: 'Caller with every profile', bob: 'A second caller, to see limits apart' };
+
+/**
+ * @param {object} settings demo.json
+ * @param {(user: { name: string, baseUrl: string, getToken: Function }) => void} onSignedIn
+ */
+export function prepareSignIn(settings, onSignedIn) {
+  const development = settings.sign_in === 'development';
+  show(byId('sign-in-cards'), development);
+  show(byId('sign-in-form'), !development);
+  byId('sign-in-lead').textContent = development
+    ? 'Development users exist on this machine only. Pick one.'
+    : 'Paste an access token of your identity provider. It stays in this tab’s memory and is gone when you close it.';
+  if (development) {
+    byId('sign-in-cards').append(...settings.users.map((name) => card(name, settings.ephemint, onSignedIn)));
+  } else {
+    prepareForm(settings, onSignedIn);
+  }
+}
+
+/** Shows or hides what went wrong while signing in. */
+export function showSignInProblem(text) {
+  byId('sign-in-problem').textContent = text ?? '';
+  show(byId('sign-in-problem'), Boolean(text));
+}
+
+function card(name, baseUrl, onSignedIn) {
+  const button = make('button', { type: 'button', class: 'person', 'data-user': name },
+    make('span', { class: 'avatar', 'aria-hidden': 'true' }, name.slice(0, 1).toUpperCase()),
+    make('span', { class: 'person-text' }, make('strong', {}, `Sign in as ${name}`), make('small', {}, ROLES[name] ?? 'Development user')),
+    make('span', { class: 'chevron', 'aria-hidden': 'true' }, '›'));
+  button.addEventListener('click', async () => {
+    button.disabled = true;
+    showSignInProblem();
+    const getToken = developmentTokens(baseUrl, name);
+    try {
+      await getToken({ renew: false });
+      onSignedIn({ name, baseUrl, getToken });
+    } catch (error) {
+      showSignInProblem(`${error.message} Is “ephemint dev” still running?`);
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return button;
+}
+
+function developmentTokens(baseUrl, user) {
+  let token;
+  return async ({ renew }) => {
+    if (renew) token = undefined;
+    token ??= await askForToken(baseUrl, user);
+    return token;
+  };
+}
+
+async function askForToken(baseUrl, user) {
+  let response;
+  try {
+    response = await fetch(`${baseUrl}/dev/token`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ user }),
+      cache: 'no-store',
+      credentials: 'omit',
+    });
+  } catch (cause) {
+    throw new EphemintError('sign_in_failed', 'Development sign-in cannot be reached.', { cause });
+  }
+  const { access_token: token } = await response.json().catch(() => ({}));
+  if (!response.ok || !token) throw new EphemintError('sign_in_failed', `Development sign-in did not accept ${user}.`, { status: response.status });
+  return token;
+}
+
+function prepareForm(settings, onSignedIn) {
+  const [address, token] = [byId('sign-in-address'), byId('sign-in-token')];
+  address.value = settings.ephemint;
+  address.placeholder = location.origin;
+  byId('sign-in-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const value = token.value.trim().replace(/^Bearer\s+/i, '');
+    const baseUrl = address.value.trim();
+    const problem = addressProblem(baseUrl) ?? (value === '' ? 'Paste an access token first.' : undefined);
+    showSignInProblem(problem);
+    if (problem) return (addressProblem(baseUrl) ? address : token).focus();
+    token.value = '';
+    onSignedIn({ name: nameIn(value), baseUrl, getToken: () => value });
+  });
+}
+
+function addressProblem(address) {
+  if (address === '') return undefined;
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  return url && ['http:', 'https:'].includes(url.protocol) ? undefined : 'The address of Ephemint starts with https:// (or http:// on this machine).';
+}
+
+/** What to call the user on this page. Only the service decides whom the token names. */
+function nameIn(token) {
+  try {
+    const base64 = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+    const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))));
+    const name = claims.name ?? claims.preferred_username ?? claims.email ?? claims.sub;
+    return typeof name === 'string' && name !== '' ? name.slice(0, 40) : 'Signed in';
+  } catch {
+    return 'Signed in';
+  }
+}
