@@ -61,7 +61,7 @@ function showPlace(signedIn) {
 function prepareChoices() {
   const options = (entries) => entries.map(([value, text]) => make('option', { value }, text));
   byId('profile').append(...options(settings.profiles.map((name) => [name, name])));
-  byId('voice').append(...options([['', 'The profile’s voice'], ...settings.voices.map((name) => [name, name])]));
+  byId('voice').append(...options([['', 'Default'], ...settings.voices.map((name) => [name, name])]));
   byId('scenario').append(...options(settings.scenarios.map((name) => [name, SCENARIOS[name] ?? name])));
   show(byId('scenario-row'), settings.scenarios.length > 0);
 }
@@ -82,10 +82,7 @@ function prepareButtons() {
     const text = byId('text').value.trim();
     if (text !== '' && call.sendText(text)) byId('text').value = '';
   });
-  for (const idea of byId('ideas').children) {
-    idea.disabled = true;
-    idea.addEventListener('click', () => call.sendText(idea.dataset.say));
-  }
+  for (const idea of byId('ideas').children) idea.addEventListener('click', () => call.sendText(idea.dataset.say));
   addEventListener('pagehide', () => void call.hangUp());
 }
 

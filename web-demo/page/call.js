@@ -20,6 +20,7 @@ const GOODBYES = {
   lost: ['Connection lost', 'The microphone is off.'],
   failed: ['Not connected', 'The microphone is off.'],
 };
+const SPEAK = 'Speak, or type below.';
 /** Applied to the first call of a session only, so that reconnecting can be seen to work. */
 const ONCE = new Set(['drops_mid_call']);
 
@@ -154,7 +155,7 @@ export class Call {
       startClock();
     }
     const typing = session.localStream === null;
-    this.#tell('connected', typing ? 'Connected, without microphone' : 'You are connected', typing ? 'Type below; the assistant answers aloud.' : 'Speak, or type below.');
+    this.#tell('connected', typing ? 'Connected, without microphone' : 'You are connected', typing ? 'Type below; the assistant answers aloud.' : SPEAK);
     byId('mute').disabled = typing;
   }
 
@@ -173,7 +174,7 @@ export class Call {
     const texts = {
       'input_audio_buffer.speech_started': 'You are speaking',
       'input_audio_buffer.speech_stopped': 'Thinking',
-      'output_audio_buffer.started': 'The assistant is speaking',
+      'output_audio_buffer.started': 'Assistant speaking',
       'output_audio_buffer.stopped': 'Listening',
       'output_audio_buffer.cleared': 'Listening',
     };
@@ -193,7 +194,7 @@ export class Call {
     show(byId('controls'), state !== 'closed');
     show(byId('connect'), state === 'closed');
     for (const select of byId('choices').querySelectorAll('select')) select.disabled = state !== 'closed';
-    for (const button of byId('ideas').children) button.disabled = !connected;
+    show(byId('ideas'), connected);
     byId('text').disabled = !connected;
     byId('text').placeholder = connected ? 'Type to the assistant' : 'Start the call to type';
     byId('send').disabled = !connected;
@@ -207,5 +208,6 @@ export class Call {
     button.setAttribute('aria-pressed', String(muted));
     button.querySelector('span').textContent = muted ? 'Muted' : 'Mute';
     byId('screen').classList.toggle('muted', muted);
+    if (this.#session?.state === 'connected') byId('state-hint').textContent = muted ? 'Your microphone is muted. You can still type.' : SPEAK;
   }
 }

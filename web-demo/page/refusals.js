@@ -25,7 +25,7 @@ export const SERVICE = rows([
   ['interaction_required', 'sign_in', 'Your organisation wants to see you', 'Sign in again and answer what your organisation asks for, for example a second factor.'],
   ['insufficient_scope', 'sign_in', 'Your sign-in does not include voice', 'The access token lacks a scope. Sign in again with an account or an app that has it.'],
   ['profile_forbidden', 'choose', 'This profile is not for you', 'Choose another profile, or ask the operator for access. A profile that does not exist gives the same answer.'],
-  ['session_field_not_allowed', 'choose', 'The profile does not allow this choice', 'The profile fixes this setting. Choose “The profile’s voice” and try again.'],
+  ['session_field_not_allowed', 'choose', 'The profile does not allow this choice', 'The profile fixes this setting. Choose the voice “Default” and try again.'],
   ['user_blocked', 'operator', 'You are blocked', 'The operator has blocked this user. Ask them why.'],
   ['origin_not_allowed', 'operator', 'This website may not call', 'The operator has to add this page’s address to server.allowed_origins.'],
   ['not_found', 'operator', 'There is no such service here', 'Check the address of Ephemint in the settings of this page.'],
