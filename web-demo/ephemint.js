@@ -283,12 +283,11 @@ export class Session extends EventTarget {
     }
   }
 
-  /** The other side is gone. A goodbye between two sentences is a goodbye; one in mid-sentence is a broken line. */
+  /** The other side is gone. Who closes the line has hung up, and is not called again; a line that broke is. */
   async #onEnd(how) {
     if (this.#state !== 'connected') return;
-    const interrupted = this.#speech.generating || this.#speech.playing;
     this.#hangUp();
-    if (how === 'hung_up' && !interrupted) return this.#end('hung_up');
+    if (how === 'hung_up') return this.#end('hung_up');
     if (Date.now() - this.#connectedAt >= STEADY_MS) this.#triesLeft = this.#options.reconnect;
     await this.#reconnect();
   }

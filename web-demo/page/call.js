@@ -12,7 +12,7 @@ const STAGES = {
   microphone: ['Waiting for your microphone', 'Your browser may ask. The client secret is being fetched meanwhile.'],
   secret: ['Fetching a client secret', 'Ephemint checks your sign-in and asks the provider.'],
   call: ['Calling', 'Your browser talks to the realtime API directly.'],
-  waiting: ['Reconnecting', 'The line broke. A fresh secret is fetched in a moment.'],
+  waiting: ['Reconnecting', 'The connection broke. A fresh secret is fetched in a moment.'],
 };
 const GOODBYES = {
   closed: ['Call ended', 'You hung up. The microphone is off.'],
@@ -20,6 +20,7 @@ const GOODBYES = {
   lost: ['Connection lost', 'The microphone is off.'],
   failed: ['Not connected', 'The microphone is off.'],
 };
+const PLACEHOLDERS = { connected: 'Type to the assistant', closed: 'Start the call to type' };
 const SPEAK = 'Speak, or type below.';
 /** Applied to the first call of a session only, so that reconnecting can be seen to work. */
 const ONCE = new Set(['drops_mid_call']);
@@ -85,11 +86,6 @@ export class Call {
     announce(session.muted ? 'Microphone muted' : 'Microphone on');
   }
 
-  /** For tests and the curious: what the browser measures on this call. */
-  getStats() {
-    return this.#session?.getStats();
-  }
-
   #prepare() {
     hideProblem();
     hideSecret();
@@ -136,7 +132,7 @@ export class Call {
     const calling = state === 'connecting' || state === 'reconnecting';
     if (calling && stage) {
       const [text, hint] = STAGES[stage];
-      this.#tell(state, attempt ? `${text} (try ${attempt})` : text, hint);
+      this.#tell(state, state === 'reconnecting' ? 'Reconnecting' : text, attempt > 1 ? `${hint} Try ${attempt}.` : hint);
     }
     if (state === 'reconnecting' && stage === 'waiting') {
       this.#meters.listen('assistant', null);
@@ -196,7 +192,7 @@ export class Call {
     for (const select of byId('choices').querySelectorAll('select')) select.disabled = state !== 'closed';
     show(byId('ideas'), connected);
     byId('text').disabled = !connected;
-    byId('text').placeholder = connected ? 'Type to the assistant' : 'Start the call to type';
+    byId('text').placeholder = PLACEHOLDERS[state] ?? 'One moment …';
     byId('send').disabled = !connected;
     if (!connected) byId('mute').disabled = true;
     else if (this.#session?.localStream) byId('mute').disabled = false;

@@ -1,0 +1,153 @@
+// The real binary: `ephemint dev`, and `ephemint serve` with the sandbox as its issuer and upstream.
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const BINARY = process.env.EPHEMINT_BIN ?? fileURLToPath(new URL('../../target/debug/ephemint', import.meta.url));
+const PATIENCE_MS = 20_000;
+
+/** `ephemint dev`: the page, sign-in, the service and the sandbox. */
+export async function startDev() {
+  const binary = run(['dev', '--port', '0', '--admin-port', '0'], {});
+  return ready(binary, async () => ({ url: await binary.says(({ stdout }) => address(stdout, 'service')) }));
+}
+
+/** The sandbox alone. */
+export async function startSandbox() {
+  const binary = run(['dev', '--sandbox-only', '--port', '0'], {});
+  return ready(binary, async () => {
+    const url = await binary.says(({ stdout }) => stdout.match(/http:\/\/127\.0\.0\.1:\d+/)?.[0]);
+    return {
+      url,
+      async signIn(user) {
+        const response = await fetch(`${url}/dev/token`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ user }),
+        });
+        return (await response.json()).access_token;
+      },
+    };
+  });
+}
+
+/** `ephemint serve` for pages of `origin`, with the sandbox behind it. */
+export async function startService(sandbox, origin) {
+  const folder = await mkdtemp(join(tmpdir(), 'ephemint-browser-'));
+  const config = join(folder, 'ephemint.toml');
+  await writeFile(config, configuration(sandbox, origin));
+  const binary = run(['serve', '--config', config], {
+    OPENAI_API_KEY: `sk-proj-${randomBytes(48).toString('hex')}`,
+    EPHEMINT_ADMIN_TOKEN: randomBytes(24).toString('hex'),
+    EPHEMINT_PSEUDONYM_KEY: randomBytes(32).toString('hex'),
+  });
+  const service = await ready(binary, async () => {
+    const url = await binary.says(({ stderr }) => stderr.split('\n').slice(0, -1).map(publicAddress).find(Boolean));
+    await binary.says(async () => (await fetch(`${url}/readyz`)).ok);
+    return { url };
+  });
+  return { ...service, stop: () => service.stop().finally(() => rm(folder, { recursive: true })) };
+}
+
+async function ready(binary, find) {
+  try {
+    return { ...(await find()), output: binary.output, stop: binary.stop };
+  } catch (error) {
+    await binary.stop().catch(() => {});
+    throw error;
+  }
+}
+
+function run(args, env) {
+  const child = spawn(BINARY, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr']) {
+    child[stream].setEncoding('utf8').on('data', (text) => { output[stream] += text; });
+  }
+  let ended;
+  const exit = once(child, 'close').then(([code, signal]) => { ended = code ?? signal; }, (error) => { ended = error.message; });
+  const problem = (text) => new Error(`ephemint ${args[0]} ${text}\n${output.stdout}${output.stderr}`);
+
+  return {
+    output,
+    /** Waits until `question`, asked about the output, has an answer. */
+    async says(question) {
+      for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; await sleep(50)) {
+        if (ended !== undefined) throw problem(`ended with ${ended}`);
+        const answer = await question(output);
+        if (answer) return answer;
+      }
+      throw problem('did not get ready');
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      const late = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+      await exit;
+      clearTimeout(late);
+      if (ended !== 0) throw problem(`ended with ${ended}`);
+    },
+  };
+}
+
+function address(stdout, listener) {
+  return stdout.match(new RegExp(`^\\s*${listener}\\s.*?(http://127\\.0\\.0\\.1:\\d+)`, 'm'))?.[1];
+}
+
+function publicAddress(line) {
+  if (!line.startsWith('{')) return undefined;
+  const { message, listener, address: bound } = JSON.parse(line);
+  return message === 'listening' && listener === 'public' ? `http://${bound}` : undefined;
+}
+
+const configuration = (sandbox, origin) => `
+environment = "dev"
+
+[server]
+listen = "127.0.0.1:0"
+allowed_origins = ["${origin}"]
+workers = 1
+
+[admin]
+listen = "127.0.0.1:0"
+token = "env://EPHEMINT_ADMIN_TOKEN"
+
+[privacy]
+pseudonym_key = "env://EPHEMINT_PSEUDONYM_KEY"
+
+[identity.jwt.sandbox]
+issuer = "${sandbox.url}"
+audience = ["ephemint-dev"]
+algorithms = ["EdDSA"]
+
+[upstreams.openai]
+base_url = "${sandbox.url}/v1"
+credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
+max_attempts = 1
+
+${profile('default', sandbox, '')}
+${profile('rare', sandbox, '[profiles.rare.limits]\nmints_per_minute = 1')}
+${profile('alone', sandbox, '[profiles.alone.limits]\nconcurrent_calls = 1')}
+
+[upstreams.broken]
+base_url = "${sandbox.url}/scenarios/server_error/v1"
+credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
+max_attempts = 1
+
+[profiles.broken]
+upstream = "broken"
+session = { type = "realtime", model = "gpt-realtime-2.1" }
+`;
+
+const profile = (name, sandbox, limits) => `
+[profiles.${name}]
+upstream = "openai"
+ttl_seconds = 120
+client_may_set = ["/audio/output/voice"]
+session = { type = "realtime", model = "gpt-realtime-2.1", instructions = "You are the front desk. CANARY-INSTRUCTIONS" }
+${limits}
+`;
