@@ -27,6 +27,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, random_secret};
 use crate::http::admin::{self, Admin};
+use crate::http::demo::Page;
 use crate::http::edge::{Edge, guard};
 use crate::http::origin::Origins;
 use crate::http::{self, Health, MoreRoutes, Worker};
@@ -111,7 +112,8 @@ impl App {
         let outbound = Outbound::new()?;
         let upstreams = Shared::all(&config.upstreams);
         let tasks = Tasks::default();
-        let (server, admin) = (config.server, config.admin);
+        let page = Page::of(&config);
+        let (mut server, admin) = (config.server, config.admin);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?);
         let policy = Policy::new(config.profiles);
         let identity = config.identity;
@@ -129,6 +131,11 @@ impl App {
         });
         let public_socket = listen("server.listen", server.listen)?;
         let public_address = public_socket.local_addr()?;
+        if page.is_some() && public_address.ip().is_loopback() {
+            // The page's own origin on this machine, whatever port was free.
+            let port = public_address.port();
+            server.allowed_origins.extend([format!("http://{public_address}"), format!("http://localhost:{port}")]);
+        }
         let edge = Edge::new(
             Origins::new(&server.allowed_origins),
             docs_url(&server),
@@ -136,7 +143,7 @@ impl App {
             metrics.clone(),
             clock.clone(),
         );
-        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), more };
+        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
@@ -247,6 +254,7 @@ struct Workers {
     clock: SharedClock,
     metrics: Metrics,
     edge: Arc<Edge>,
+    page: Option<Page>,
     more: MoreRoutes,
 }
 
@@ -267,7 +275,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
         if settings.workers == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { settings.workers };
     let most_connections = settings.max_in_flight.saturating_mul(4).max(4096) / count;
     let factory = move || {
-        let (edge, more) = (workers.edge.clone(), workers.more.clone());
+        let (edge, page, more) = (workers.edge.clone(), workers.page.clone(), workers.more.clone());
         let health = Data::new(Health { stages: workers.stages.clone(), edge: edge.clone() });
         let app = Actix::new().app_data(Data::from(edge)).wrap(from_fn(guard)).default_service(web::to(http::not_found));
         let app = match workers.worker() {
@@ -277,6 +285,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
                 app
             }
         };
+        let app = app.configure(|routes| page.into_iter().for_each(|page| page.routes()(routes)));
         app.configure(|routes| more.add_to(routes))
     };
     let server = HttpServer::new(factory)

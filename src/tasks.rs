@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use tokio::task::spawn_local;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -36,15 +37,15 @@ pub(crate) enum Unfinished {
 
 impl Tasks {
     /// Runs `work` to its end, whether or not the returned future is polled that far. Must be polled on a worker's thread.
-    pub(crate) async fn finish<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Result<T, Unfinished> {
+    pub(crate) async fn finish<T: 'static>(&self, work: Pin<Box<dyn Future<Output = T>>>) -> Result<T, Unfinished> {
         // The token comes first: `drain` then either sees this work, or this sees that the door is closed.
         let token = self.tracker.token();
         if self.tracker.is_closed() {
             return Err(Unfinished::ShuttingDown);
         }
-        let work = Some(Counted { work: Box::pin(AssertUnwindSafe(work).catch_unwind().map(Result::ok)), _token: token });
+        let work = Some(Counted { work: AssertUnwindSafe(work).catch_unwind(), _token: token });
         // Polled in place, which is cheaper than a task; what is left of it becomes one only when the caller is dropped.
-        Finished { work, abandoned: self.abandoned.clone() }.await.ok_or(Unfinished::Panicked)
+        Finished { work, abandoned: self.abandoned.clone() }.await.map_err(|_panic| Unfinished::Panicked)
     }
 
     /// Lets nothing new start, then waits until all work is done.
@@ -59,9 +60,9 @@ impl Tasks {
     }
 }
 
-/// Work that ends without a result when it panics, and its place in the count.
+/// Work, and its place in the count.
 struct Counted<T> {
-    work: Pin<Box<dyn Future<Output = Option<T>>>>,
+    work: CatchUnwind<AssertUnwindSafe<Pin<Box<dyn Future<Output = T>>>>>,
     _token: TaskTrackerToken,
 }
 
@@ -80,11 +81,11 @@ struct Finished<T: 'static> {
 }
 
 impl<T> Future for Finished<T> {
-    type Output = Option<T>;
+    type Output = std::thread::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(counted) = &mut self.work else { return Poll::Pending };
-        let outcome = counted.work.as_mut().poll(context);
+        let outcome = counted.work.poll_unpin(context);
         if outcome.is_ready() {
             self.work = None;
         }
@@ -122,25 +123,25 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(30)).await;
                     mark.set(true);
                 };
-                let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(work)).await;
+                let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(Box::pin(work))).await;
                 assert!(cut.is_err() && !done.get());
                 tasks.drain().await;
                 assert!(done.get());
-                assert!(matches!(tasks.finish(async {}).await, Err(Unfinished::ShuttingDown)));
+                assert!(matches!(tasks.finish(Box::pin(async {})).await, Err(Unfinished::ShuttingDown)));
             })
             .await;
     }
 
     #[tokio::test]
     async fn a_panic_is_a_result() {
-        let outcome = Tasks::default().finish(async { panic!("expected in this test") }).await;
+        let outcome = Tasks::default().finish(Box::pin(async { panic!("expected in this test") })).await;
         assert!(matches!(outcome, Err::<(), _>(Unfinished::Panicked)));
     }
 
     #[tokio::test]
     async fn after_abandoning_dropped_work_is_dropped_without_a_runtime_that_could_carry_it() {
         let tasks = Tasks::default();
-        let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(std::future::pending::<()>()));
+        let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(Box::pin(std::future::pending::<()>())));
         tasks.abandon();
         assert!(cut.await.is_err());
         tasks.drain().await;

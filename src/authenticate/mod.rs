@@ -110,7 +110,8 @@ impl Authenticator {
             return Ok(verified.principal);
         }
         self.metrics.token_cache_misses.inc();
-        let verified = self.verify(token).await?;
+        // Boxed: it is large, and the hits above would carry its place along.
+        let verified = Box::pin(self.verify(token)).await?;
         verified.validity.check(self.clock.unix())?;
         if let Some((tokens, digest)) = digest {
             tokens.remember(digest, verified.clone(), self.clock.unix());

@@ -14,9 +14,6 @@ use crate::domain::ask::Ask;
 use crate::domain::ttl::Ttl;
 use session::{Rules, Shaped};
 
-/// The profile that a request without `?profile=` asks for.
-pub(crate) const DEFAULT_PROFILE: &str = "default";
-
 /// A profile, compiled.
 pub(crate) struct Profile {
     name: Arc<str>,

@@ -47,6 +47,27 @@ pub(crate) struct Config {
     pub(crate) profiles: BTreeMap<String, Profile>,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
+    /// The web demo, if it is to be served.
+    pub(crate) demo: Option<Demo>,
+}
+
+/// The profile that a request without `?profile=` asks for.
+pub(crate) const DEFAULT_PROFILE: &str = "default";
+
+/// What the web demo offers.
+#[derive(Clone, Debug)]
+pub(crate) struct Demo {
+    pub(crate) profiles: Vec<String>,
+    pub(crate) sign_in: SignIn,
+}
+
+/// How a user of the web demo signs in.
+#[derive(Clone, Debug)]
+pub(crate) enum SignIn {
+    /// With an access token of their own.
+    Token,
+    /// As whoever they like: `ephemint dev` alone has this.
+    Development { users: Vec<String>, scenarios: Vec<String> },
 }
 
 pub(crate) struct Server {

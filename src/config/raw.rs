@@ -41,6 +41,8 @@ pub(crate) struct RawConfig {
     pub(crate) audit: RawAudit,
     /// Logs.
     pub(crate) telemetry: RawTelemetry,
+    /// The web demo.
+    pub(crate) demo: RawDemo,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -361,6 +363,16 @@ pub(crate) struct RawTelemetry {
     pub(crate) log: String,
     /// json or pretty; on standard error.
     pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDemo {
+    /// Serves the web demo at `/`.
+    pub(crate) enabled: bool,
+    /// Profiles that it offers. Default: the profile `default`, or all if there is none of that name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) profiles: Vec<String>,
 }
 
 impl Default for RawTelemetry {

@@ -12,7 +12,8 @@ use url::form_urlencoded;
 
 use super::edge::{Arrival, IDEMPOTENCY_KEY};
 use crate::admit::IdempotencyKey;
-use crate::authorize::{DEFAULT_PROFILE, Door};
+use crate::authorize::Door;
+use crate::config::DEFAULT_PROFILE;
 use crate::domain::ask::Ask;
 use crate::domain::secret::{Credential, Sha256};
 use crate::domain::trace::Trace;

@@ -45,7 +45,7 @@ impl<'a> From<&'a Issued> for ClientSecret<'a> {
         let ephemint = Ours {
             session_id: issued.binding.session().to_string(),
             profile: issued.binding.profile(),
-            calls_url: &issued.calls_url,
+            calls_url: issued.minted.calls_url(),
         };
         Self { value, expires_at, session: issued.minted.session(), client_secret: Repeated { value, expires_at }, ephemint }
     }

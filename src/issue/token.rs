@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 
 use super::refusal::{Code, Refusal};
-use crate::admit::{Admission, Denied, IdempotencyKey, Standing};
+use crate::admit::{Admission, Denied, IdempotencyKey, Permit, Standing};
 use crate::audit::{Auditor, Entry};
 use crate::authenticate::{Authenticator, Principal};
 use crate::authorize::{Door, Grant, Policy};
@@ -43,7 +43,6 @@ pub(crate) struct Issued {
     pub(crate) minted: Minted,
     pub(crate) binding: Binding,
     pub(crate) standing: Standing,
-    pub(crate) calls_url: Box<str>,
 }
 
 /// What all workers share.
@@ -83,7 +82,7 @@ impl Issuer {
             Err(refusal) => return Err(self.refused(&call, principal.as_deref(), refusal).await),
         };
         let (issuer, minting) = (self.clone(), call.clone());
-        let work = async move { issuer.mint(&minting, &grant, retry_of.as_ref()).await };
+        let work = Box::pin(async move { issuer.mint(&minting, &grant, retry_of.as_ref()).await });
         match self.stages.tasks.finish(work).await {
             Ok(outcome) => outcome,
             Err(unfinished) => Err(self.refused(&call, principal.as_deref(), unfinished.into()).await),
@@ -130,17 +129,9 @@ impl Issuer {
         name(&mut entry, grant.principal());
         entry.profile = Some(grant.profile().name());
         entry.upstream(grant.profile().upstream());
-        let permit = match self.stages.admission.admit(grant, retry_of) {
-            Ok(permit) => permit,
-            Err(denied) => return Err(self.record_refusal(entry, call, denied.into()).await),
-        };
-        entry.session_id = Some(permit.session());
-        if permit.is_retry() && self.stages.bindings.has_ended(grant.principal().user(), permit.session()) {
-            return Err(self.record_refusal(entry, call, Denied::IdempotencyConflict.into()).await);
-        }
-        let minted = match self.provider.mint(grant, &permit, call.trace.as_ref()).await {
+        let (permit, minted) = match self.admitted(&mut entry, call, grant, retry_of).await {
             Ok(minted) => minted,
-            Err(failure) => return Err(self.record_refusal(entry, call, failure.into()).await),
+            Err(refusal) => return Err(self.record_refusal(entry, call, refusal).await),
         };
         let binding = self.stages.bindings.bind(grant, permit.session(), &minted);
         entry.served(minted.served());
@@ -161,8 +152,23 @@ impl Issuer {
         let standing = permit.standing();
         permit.spend(minted.expires_at());
         self.stages.mints.get(grant.profile().name()).map(Counter::inc);
-        let calls_url = self.provider.calls_url(grant).into();
-        Ok(Issued { minted, binding, standing, calls_url })
+        Ok(Issued { minted, binding, standing })
+    }
+
+    async fn admitted(
+        &self,
+        entry: &mut Entry<'_>,
+        call: &Call,
+        grant: &Grant,
+        retry_of: Option<&IdempotencyKey>,
+    ) -> Result<(Permit, Minted), Refusal> {
+        let permit = self.stages.admission.admit(grant, retry_of)?;
+        entry.session_id = Some(permit.session());
+        if permit.is_retry() && self.stages.bindings.has_ended(grant.principal().user(), permit.session()) {
+            return Err(Denied::IdempotencyConflict.into());
+        }
+        let minted = self.provider.mint(grant, &permit, call.trace.as_ref()).await?;
+        Ok((permit, minted))
     }
 
     fn entry<'a>(&self, call: &'a Call) -> Entry<'a> {

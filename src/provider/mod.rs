@@ -28,6 +28,7 @@ pub(crate) struct Minted {
     token: EphemeralToken,
     expires_at: u64,
     session: PublicSession,
+    calls_url: Arc<str>,
     served: Served,
 }
 
@@ -52,6 +53,11 @@ impl Minted {
 
     pub(crate) fn session(&self) -> &PublicSession {
         &self.session
+    }
+
+    /// Where a browser takes its client secret.
+    pub(crate) fn calls_url(&self) -> &str {
+        &self.calls_url
     }
 
     pub(crate) fn served(&self) -> &Served {
@@ -112,11 +118,6 @@ impl Provider {
         let name = &grant.profile().upstream().name;
         let endpoint = self.endpoints.get(name).ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
         endpoint.mint(grant, trace).await
-    }
-
-    /// Where a browser takes its client secret.
-    pub(crate) fn calls_url(&self, grant: &Grant) -> &str {
-        self.endpoints.get(&grant.profile().upstream().name).map_or("", |endpoint| endpoint.calls_url(grant.profile().api()))
     }
 }
 

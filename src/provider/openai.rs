@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -39,7 +38,7 @@ pub(super) struct Endpoint {
 
 struct Paths {
     mint: Uri,
-    calls: String,
+    calls: Arc<str>,
 }
 
 /// A permanent key in the form it is sent, with everything else that every request carries.
@@ -57,13 +56,14 @@ impl Endpoint {
     ) -> Result<Self, BuildError> {
         let settings = shared.settings.clone();
         let unsendable = || BuildError::Setting(settings.name.clone());
+        let base = Uri::try_from(&settings.base_url).map_err(|_| unsendable())?;
         let paths = |prefix: &str| {
-            let mint = Uri::try_from(format!("{}/{prefix}/client_secrets", settings.base_url)).map_err(|_| unsendable())?;
-            Ok::<_, BuildError>(Paths { mint, calls: format!("{}/{prefix}/calls", settings.base_url) })
+            let mint = Uri::try_from(format!("{}/{prefix}/client_secrets", base.path())).map_err(|_| unsendable())?;
+            Ok::<_, BuildError>(Paths { mint, calls: format!("{}/{prefix}/calls", settings.base_url).into() })
         };
         let keys = settings.keys.iter().map(|key| Key::new(&settings, key).ok_or_else(unsendable));
         Ok(Self {
-            pool: outbound.pool(settings.timeout),
+            pool: outbound.pool(base.clone(), settings.timeout),
             clock,
             realtime: paths("realtime")?,
             translation: paths("realtime/translations")?,
@@ -72,10 +72,6 @@ impl Endpoint {
             retries: metrics.upstream_retries.get_or_create_owned(&label(&settings)),
             shared,
         })
-    }
-
-    pub(super) fn calls_url(&self, api: Api) -> &str {
-        &self.paths(api).calls
     }
 
     fn paths(&self, api: Api) -> &Paths {
@@ -131,22 +127,28 @@ impl Endpoint {
         let mut served = Served { key: Some(key.fingerprint.clone()), request_id: None };
         let outcome = self.exchange(self.request(grant, trace, key), grant.ttl(), &mut served).await;
         match outcome {
-            Ok(answer) => Ok(Minted { token: answer.token, expires_at: answer.expires_at, session: answer.session, served }),
+            Ok(answer::Answer { token, expires_at, session }) => {
+                let calls_url = self.paths(grant.profile().api()).calls.clone();
+                Ok(Minted { token, expires_at, session, calls_url, served })
+            }
             Err(failure) => Err(Failure { served, ..failure }),
         }
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>, asked: Ttl, served: &mut Served) -> Result<answer::Answer, Failure> {
-        let response = self.pool.send(request).await.map_err(|e| Failure::broken(&e))?;
-        served.request_id = response.headers().get(REQUEST_ID).and_then(printable);
-        let (head, body) = response.into_parts();
-        if head.status.is_success() {
-            let body = read(body).await?;
-            return answer::read(&body, self.clock.unix(), asked).map_err(|cause| Failure::new(Kind::Malformed, cause));
+        // Boxed: it is large, and every future around it would be copied with it.
+        let exchange = Box::pin(self.pool.exchange(request, MAX_ANSWER));
+        let outbound::Answer { head, body } = exchange.await.map_err(|e| Failure::broken(&e))?;
+        served.request_id = head.headers.get(REQUEST_ID).and_then(printable);
+        if !head.status.is_success() {
+            // An error whose body cannot be had is still that error.
+            return Err(Failure::answered(head.status, &head.headers, &body.unwrap_or_default(), self.clock.wall()));
         }
-        // An error whose body cannot be had is still that error.
-        let body = read(body).await.unwrap_or_default();
-        Err(Failure::answered(head.status, &head.headers, &body, self.clock.wall()))
+        let body = body.map_err(|error| match error {
+            BodyError::TooLarge(_) => Failure::new(Kind::Malformed, error.to_string()),
+            BodyError::Broken(_) => Failure::broken(&error),
+        })?;
+        answer::read(&body, self.clock.unix(), asked).map_err(|cause| Failure::new(Kind::Malformed, cause))
     }
 
     fn request(&self, grant: &Grant, trace: Option<&Trace>, key: &Key) -> Request<Full<Bytes>> {
@@ -183,13 +185,6 @@ impl Key {
         }
         Some(Self { fingerprint: key.secret.fingerprint().into(), headers })
     }
-}
-
-async fn read(body: Incoming) -> Result<Bytes, Failure> {
-    outbound::body(body, MAX_ANSWER).await.map_err(|error| match error {
-        BodyError::TooLarge(_) => Failure::new(Kind::Malformed, error.to_string()),
-        BodyError::Broken(_) => Failure::broken(&error),
-    })
 }
 
 /// The upstream's request id as it may be written down: visible ASCII of a sane length.

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::problem::Problem;
 use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer, RawUpstream};
-use super::{Admin, Audit, Config, Environment, NamedSecret, Server, Sink, Telemetry, Upstream};
+use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, NamedSecret, Server, SignIn, Sink, Telemetry, Upstream};
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 
@@ -60,7 +60,27 @@ impl Check<'_> {
             );
         }
         let telemetry = Telemetry { log: raw.telemetry.log.clone(), format: raw.telemetry.log_format };
-        Some(Config { server: server?, admin: admin?, pseudonym_key, identity, upstreams, profiles, audit, telemetry })
+        let demo = self.demo(raw, server.as_ref());
+        Some(Config { server: server?, admin: admin?, pseudonym_key, identity, upstreams, profiles, audit, telemetry, demo })
+    }
+
+    fn demo(&mut self, raw: &RawConfig, server: Option<&Server>) -> Option<Demo> {
+        for (i, name) in raw.demo.profiles.iter().enumerate().filter(|(_, name)| !raw.profiles.contains_key(*name)) {
+            self.problem(format!("demo.profiles[{i}]"), format!("there is no profile \"{name}\""));
+        }
+        if raw.demo.enabled && server.is_some_and(|server| !server.listen.ip().is_loopback() && server.allowed_origins.is_empty())
+        {
+            self.problem(
+                "demo.enabled",
+                "the page may only call from an origin that is known: set server.public_url to where browsers reach the service",
+            );
+        }
+        let profiles = match (raw.demo.profiles.as_slice(), raw.profiles.contains_key(DEFAULT_PROFILE)) {
+            ([], true) => vec![DEFAULT_PROFILE.to_owned()],
+            ([], false) => raw.profiles.keys().cloned().collect(),
+            (named, _) => named.to_vec(),
+        };
+        raw.demo.enabled.then_some(Demo { profiles, sign_in: SignIn::Token })
     }
 
     fn server(&mut self, raw: &RawServer) -> Option<Server> {

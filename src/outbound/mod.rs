@@ -1,21 +1,22 @@
 //! The only place that builds HTTP clients: none follows a redirect or uses a proxy of the environment, and all have deadlines.
 
+mod pool;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use http_body_util::BodyExt;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
+
+pub(crate) use pool::{Answer, Pool};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -64,30 +65,16 @@ impl Outbound {
             .build()?)
     }
 
-    /// The client of the mint path. Its caller sets the deadline of each exchange.
-    ///
-    /// HTTP/1.1 without a cap on pooled connections: one HTTP/2 connection would cap mints at its streams divided by the latency.
-    /// Connections are served by the runtime that opens them, so each worker needs a client of its own.
-    pub(crate) fn pool(&self, deadline: Duration) -> Pool {
+    /// The client of the mint path, for the upstream at `origin` (scheme and authority). Its caller sets the deadline of each exchange,
+    /// none longer than `deadline`.
+    pub(crate) fn pool(&self, origin: Uri, deadline: Duration) -> Pool {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT.min(deadline)));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_or_http().enable_http1().wrap_connector(tcp);
-        let mut client = HyperClient::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(usize::MAX);
-        Pool(client.build(connector))
-    }
-}
-
-/// Pooled connections of one worker.
-pub(crate) struct Pool(HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>);
-
-impl Pool {
-    /// Sends a request with an absolute URI; resolves when the head of the answer is there. Has no deadline of its own but for connecting.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HyperError> {
-        self.0.request(request).await
+        Pool::new(connector, origin)
     }
 }
 
