@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::config::finish;
 use crate::config::load::{Environ, from_text};
 use crate::domain::secret::random_secret;
-use crate::sandbox::{AUDIENCE, World};
+use crate::sandbox::{AUDIENCE, Keys, World};
 use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
@@ -45,7 +45,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
     // Settings of a service on the same machine are none of this one's.
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
-    let world = World::bind().map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
     let config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
         Ok(config) => config,
@@ -55,7 +55,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
         }
     };
     let (url, token_route) = (world.url().to_owned(), world.token_route());
-    world.start(&key, |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
+    world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
     Ok(serve(config, token_route, |app| welcome(app, &url, live, open)))
 }
