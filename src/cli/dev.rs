@@ -1,7 +1,7 @@
 //! `ephemint dev`: the best first five minutes.
 
 use super::serve::serve;
-use super::{CONFIGURATION, FAILURE, complain, print};
+use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
 use crate::app::App;
 use crate::config::finish;
 use crate::config::load::{Environ, from_text};
@@ -23,13 +23,17 @@ pub(super) struct DevArguments {
     /// Use OpenAI itself, with the key in OPENAI_API_KEY, in place of the simulation
     #[arg(long)]
     live: bool,
+    /// Run nothing but the simulated OpenAI Realtime API, on --port: offline, for front ends and CI
+    #[arg(long, conflicts_with_all = ["live", "admin_port", "open"])]
+    sandbox_only: bool,
     /// Open the API's page in the browser
     #[arg(long)]
     open: bool,
 }
 
 pub(super) fn run(arguments: &DevArguments, mut environ: Environ) -> u8 {
-    match start(arguments, &mut environ) {
+    let outcome = if arguments.sandbox_only { sandbox::run(arguments.port) } else { start(arguments, &mut environ) };
+    match outcome {
         Ok(code) => code,
         Err(cause) => {
             complain(&cause);

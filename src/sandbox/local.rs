@@ -17,7 +17,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use tokio::time::timeout;
 
 use super::refused::Refused;
-use super::upstream::Upstream;
+use super::upstream::{self, Upstream};
 
 /// What the official browser clients send; without `x-openai-agents-sdk` the agents SDK cannot call at all.
 const ALLOWED_HEADERS: &str = "authorization, content-type, x-openai-agents-sdk, openai-beta, openai-organization, openai-project, \
@@ -70,7 +70,7 @@ pub(super) async fn guard(
         let took = upstream.clock().steady().saturating_sub(began).as_millis();
         headers.insert(PROCESSING, HeaderValue::from(u64::try_from(took).unwrap_or(u64::MAX)));
         headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
-        if let Some(id) = upstream.random("req_").and_then(|id| HeaderValue::from_str(&id).ok()) {
+        if let Some(id) = upstream::random("req_").and_then(|id| HeaderValue::from_str(&id).ok()) {
             headers.insert(REQUEST_ID, id);
         }
     }

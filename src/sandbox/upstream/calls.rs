@@ -14,7 +14,7 @@ use super::super::refused::Refused;
 use super::super::scenario::Scenario;
 use super::super::session::{Kind, Session};
 use super::multipart::{self, Form};
-use super::{Caller, Upstream, act, query, refuse_beta, scenario, too_many_calls, whole};
+use super::{Caller, Upstream, act, new_id, query, refuse_beta, scenario, too_many_calls, whole};
 
 /// Largest id of an SCTP stream.
 const MOST_DCID: u16 = 65534;
@@ -42,7 +42,7 @@ pub(super) async fn create(
         }
     };
     takes_calls(&session)?;
-    let place = upstream.calls.place(upstream.id("rtc_")?).ok_or_else(too_many_calls)?;
+    let place = upstream.calls.place(new_id("rtc_")?).ok_or_else(too_many_calls)?;
     let (answer, leg) = upstream.answer(&offer, dcid(&request)?).await?;
     let location = format!("/v1/realtime/calls/{}", place.id());
     let talk = upstream.converse(session, Transport::WebRtc, scenario)?;
@@ -85,7 +85,7 @@ impl Upstream {
     pub(super) fn converse(&self, session: Session, transport: Transport, scenario: Scenario) -> Result<Talk, Refused> {
         let settings = Settings {
             session,
-            session_id: self.id("sess_")?,
+            session_id: new_id("sess_")?,
             transport,
             scenario,
             seed: fastrand::u64(..),

@@ -10,7 +10,7 @@ use super::super::refused::Refused;
 use super::super::session::{Kind, Session};
 use super::super::shape::{Record, Shape};
 use super::calls::Called;
-use super::{MOST_SDP, Upstream, act, json, scenario, too_many_calls, whole};
+use super::{MOST_SDP, Upstream, act, json, new_id, scenario, too_many_calls, whole};
 
 const REQUEST: Record = Record {
     required: &["session", "transport"],
@@ -31,7 +31,7 @@ pub(super) async fn create(
     Shape::Record(&REQUEST).check(&asked, "")?;
     let session = Session::untyped(Kind::Live, &asked["session"])?;
     let offer = asked["transport"]["sdp"].as_str().unwrap_or_default();
-    let place = upstream.calls.place(upstream.id("live_")?).ok_or_else(too_many_calls)?;
+    let place = upstream.calls.place(new_id("live_")?).ok_or_else(too_many_calls)?;
     let (answer, leg) = upstream.answer(offer, None).await?;
     let id = place.id().to_owned();
     let talk = Live::new(session, id.clone(), fastrand::u64(..), upstream.clock.unix(), upstream.clock.steady());

@@ -8,7 +8,7 @@ use super::super::refused::Refused;
 use super::super::session::{Kind, Session};
 use super::super::shape::{Fault, Record, Shape};
 use super::super::vault::Grant;
-use super::{Upstream, act, in_seconds, json, refuse_beta, scenario, whole};
+use super::{Upstream, act, in_seconds, json, new_id, refuse_beta, scenario, whole};
 
 const DEFAULT_SECONDS: u64 = 600;
 
@@ -70,8 +70,8 @@ async fn mint(
     Shape::Record(&REQUEST).check(&asked, "")?;
     let seconds = asked["expires_after"]["seconds"].as_u64().unwrap_or(DEFAULT_SECONDS);
     let session = parse(&asked["session"])?;
-    let (secret, expires_at) = (upstream.id("ek_")?, in_seconds(&upstream.clock, seconds));
-    let shown = session.shown(&upstream.id("sess_")?, 0);
+    let (secret, expires_at) = (new_id("ek_")?, in_seconds(&upstream.clock, seconds));
+    let shown = session.shown(&new_id("sess_")?, 0);
     upstream.vault.keep(&secret, Grant { session, scenario, expires_at });
     Ok(HttpResponse::Ok().json(json!({"value": secret, "expires_at": expires_at, "session": shown})))
 }

@@ -78,16 +78,6 @@ impl Upstream {
         &self.clock
     }
 
-    /// `prefix` and 32 random hexadecimal digits.
-    pub(super) fn random(&self, prefix: &str) -> Option<String> {
-        let digits = random_secret("").ok()?;
-        Some(format!("{prefix}{}", digits.reveal().get(..32)?))
-    }
-
-    fn id(&self, prefix: &str) -> Result<String, Refused> {
-        self.random(prefix).ok_or_else(Refused::no_random_numbers)
-    }
-
     /// Who sent the request, by its `Authorization` header or, over a WebSocket, by its subprotocol.
     fn caller(&self, request: &HttpRequest) -> Result<Caller, Refused> {
         let header = request.headers().get(AUTHORIZATION).and_then(|sent| sent.to_str().ok());
@@ -128,6 +118,16 @@ impl Upstream {
             }
         }
     }
+}
+
+/// `prefix` and 32 random hexadecimal digits.
+pub(super) fn random(prefix: &str) -> Option<String> {
+    let digits = random_secret("").ok()?;
+    Some(format!("{prefix}{}", digits.reveal().get(..32)?))
+}
+
+fn new_id(prefix: &str) -> Result<String, Refused> {
+    random(prefix).ok_or_else(Refused::no_random_numbers)
 }
 
 fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {

@@ -16,7 +16,7 @@ use super::super::media::{FromPeer, Leg, ToPeer};
 use super::super::refused::Refused;
 use super::super::session::Session;
 use super::calls::{Called, no_such_call, takes_calls};
-use super::{Caller, Upstream, act, beta_disabled, is_beta, query, scenario, too_many_calls};
+use super::{Caller, Upstream, act, beta_disabled, is_beta, new_id, query, scenario, too_many_calls};
 
 /// Longest message, whole or in pieces: the real API's bound of 15 MiB of audio, and something around it.
 const MOST_MESSAGE: usize = 16 * 1024 * 1024;
@@ -43,7 +43,7 @@ pub(super) async fn open(request: HttpRequest, payload: Payload, upstream: Data<
     };
     takes_calls(&session)?;
     act(scenario).await?;
-    let place = upstream.calls.place(upstream.id("ws_")?).ok_or_else(too_many_calls)?;
+    let place = upstream.calls.place(new_id("ws_")?).ok_or_else(too_many_calls)?;
     let talk = upstream.converse(session, Transport::WebSocket, scenario)?;
     let (answer, socket, messages) = upgrade(&request, payload)?;
     let (to_peer, outgoing) = mpsc::channel(MOST_WAITING);
