@@ -154,8 +154,11 @@ impl Conversation {
         self.outbox.pop()
     }
 
-    /// When [`Conversation::advance`] has something to do.
+    /// When [`Conversation::advance`] has something to do; never, once the session is over.
     pub(super) fn due(&self) -> Option<Duration> {
+        if self.over {
+            return None;
+        }
         let muted = self.input.muted_at().filter(|_| self.transport == Transport::WebRtc);
         let played = self.playing.as_ref().map(|playing| playing.until);
         let response = self.active.as_ref().and_then(Response::due);
@@ -165,7 +168,7 @@ impl Conversation {
 
     /// Does everything that is due.
     pub(super) fn advance(&mut self, now: Duration) {
-        while !self.over && self.due().is_some_and(|due| due <= now) {
+        while self.due().is_some_and(|due| due <= now) {
             if self.cut.is_some_and(|cut| cut <= now) {
                 return self.end(Ending::Vanish);
             }
