@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use str0m::change::SdpAnswer;
@@ -11,6 +12,7 @@ mod tests {
     use str0m::net::{Protocol, Receive};
     use str0m::{Candidate, Event, Input, Output, Rtc};
     use tokio::net::UdpSocket;
+    use tokio::sync::Barrier;
     use tokio::time;
 
     use super::super::playout::Playout;
@@ -27,7 +29,7 @@ mod tests {
 
     /// What a browser does in a call.
     struct Browser {
-        rtc: Rtc,
+        rtc: Box<Rtc>,
         socket: UdpSocket,
         mid: Option<Mid>,
         channel: ChannelId,
@@ -36,6 +38,10 @@ mod tests {
         closed: bool,
         /// What it says; silence after that.
         voice: Playout,
+        /// Says how loud its packets are, as browsers do.
+        announces: Option<i8>,
+        /// How many packets it said that were not silence.
+        said: usize,
         /// Packets that it heard, with their RTP time.
         heard: Vec<(Vec<u8>, u64)>,
         texts: Vec<String>,
@@ -48,7 +54,7 @@ mod tests {
 
         /// An offer without candidates, as the official clients send it, and what comes of it.
         async fn call_with(media: &Media, dcid: Option<u16>) -> (Self, Leg) {
-            let mut rtc = Rtc::builder().build(now());
+            let mut rtc = Box::new(Rtc::builder().build(now()));
             let mut api = rtc.sdp_api();
             let mid = api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
             let config = ChannelConfig { label: "oai-events".into(), negotiated: dcid, ..ChannelConfig::default() };
@@ -63,12 +69,28 @@ mod tests {
             rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
             let (mid, voice) = (Some(mid), Playout::new(now()));
             let (heard, texts) = (Vec::new(), Vec::new());
-            (Self { rtc, socket, mid, channel, connected: false, open: false, closed: false, voice, heard, texts }, leg)
+            (
+                Self {
+                    rtc,
+                    socket,
+                    mid,
+                    channel,
+                    connected: false,
+                    open: false,
+                    closed: false,
+                    voice,
+                    announces: None,
+                    said: 0,
+                    heard,
+                    texts,
+                },
+                leg,
+            )
         }
 
         /// Lives until `enough` or for `at_most`, and says which it was.
         async fn live(&mut self, at_most: Duration, enough: impl Fn(&Self) -> bool) -> bool {
-            let (end, mut buffer) = (now() + at_most, [0; 2000]);
+            let (end, mut buffer) = (now() + at_most, vec![0; 2_000]);
             loop {
                 let due = self.settle();
                 if enough(self) || now() >= end {
@@ -96,10 +118,14 @@ mod tests {
                 }
                 let said = if self.connected { self.voice.next(now()) } else { None };
                 let Some((said, mid)) = said.zip(self.mid) else { return due };
-                let writer = self.rtc.writer(mid).unwrap();
+                let mut writer = self.rtc.writer(mid).unwrap();
+                if let Some(level) = self.announces {
+                    writer = writer.audio_level(level, true);
+                }
                 let opus = writer.payload_params().next().unwrap().pt();
                 let at = MediaTime::new(said.timestamp, Frequency::FORTY_EIGHT_KHZ);
                 writer.write(opus, now(), at, said.packet.as_ref()).unwrap();
+                self.said += usize::from(said.packet != SILENCE);
             }
         }
 
@@ -284,41 +310,51 @@ mod tests {
         assert!(leg.to_peer.is_closed());
     }
 
+    /// Packets heard and lost in one call, by the browser and by the other side.
+    async fn talk(media: Media, everyone: Arc<Barrier>) -> [usize; 4] {
+        let (mut browser, mut leg) = Browser::call(&media).await;
+        assert!(browser.live(6 * SOON, |browser| browser.open).await);
+        tokio::select! {
+            _ = everyone.wait() => {}
+            _ = browser.live(12 * SOON, |_| false) => panic!("not everyone has connected"),
+        }
+        let listening = tokio::spawn(async move {
+            let mut heard = 0;
+            while let Some(said) = leg.from_peer.recv().await {
+                match said {
+                    FromPeer::Heard(said) => heard += usize::from(said.packet != SILENCE && said.level > -21.0),
+                    FromPeer::ChannelOpen => leg.to_peer.send(ToPeer::Play(clip("marin", Line::Greeting))).await.unwrap(),
+                    _ => {}
+                }
+            }
+            heard
+        });
+        browser.announces = Some(-20);
+        browser.voice.play(clip("marin", Line::Greeting));
+        browser.live(2_500 * MS, |_| false).await;
+        let words: Vec<_> = browser.heard.iter().filter(|(packet, _)| packet != SILENCE).map(|(_, time)| time).collect();
+        let sent = (words[words.len() - 1] - words[0]) / u64::from(FRAME) + 1;
+        let (said, heard) = (browser.said, words.len());
+        browser.mid = None;
+        browser.rtc.close().unwrap();
+        browser.live(20 * MS, |_| false).await;
+        let heard_there = listening.await.unwrap();
+        [heard, usize::try_from(sent).unwrap() - heard, heard_there, said - heard_there]
+    }
+
     #[tokio::test]
     async fn a_hundred_calls_hear_and_are_heard() {
-        const PACKETS: usize = 100;
-        let media = Media::start().unwrap();
-        let one = |media: Media, at: usize| async move {
-            let (mut browser, mut leg) = Browser::call(&media).await;
-            assert!(browser.live(6 * SOON, |browser| browser.open).await, "call {at}");
-            let spoken = clip("marin", Line::Greeting);
-            browser.voice.play(spoken.clone());
-            leg.to_peer.send(ToPeer::Play(spoken)).await.unwrap();
-            let listening = tokio::spawn(async move {
-                let mut heard = 0;
-                while let Some(said) = leg.from_peer.recv().await {
-                    heard += usize::from(matches!(said, FromPeer::Heard(heard) if heard.packet != SILENCE));
-                }
-                heard
-            });
-            assert!(browser.live(6 * SOON, |browser| browser.words().len() >= PACKETS).await, "call {at}");
-            let begun = browser.heard.iter().position(|(packet, _)| packet != SILENCE).unwrap();
-            let times = &browser.heard[begun..];
-            let lost = (times[times.len() - 1].1 - times[0].1) / u64::from(FRAME) + 1 - times.len() as u64;
-            browser.mid = None;
-            browser.rtc.close().unwrap();
-            browser.live(20 * MS, |_| false).await;
-            (lost, listening.await.unwrap())
-        };
-        let calls: Vec<_> = (0..100).map(|at| tokio::spawn(one(media.clone(), at))).collect();
-        let (mut lost, mut heard) = (0, 0);
+        const CALLS: usize = 100;
+        let (media, everyone) = (Media::start().unwrap(), Arc::new(Barrier::new(CALLS)));
+        let calls: Vec<_> = (0..CALLS).map(|_| tokio::spawn(talk(media.clone(), everyone.clone()))).collect();
+        let mut all = [0; 4];
         for call in calls {
-            let (one_lost, one_heard) = call.await.unwrap();
-            lost += one_lost;
-            heard += one_heard;
+            let one = call.await.unwrap();
+            all.iter_mut().zip(one).for_each(|(sum, one)| *sum += one);
         }
-        assert!(lost <= 100, "{lost} of 10000");
-        assert!(heard >= 100 * (PACKETS - 10), "{heard}");
+        let [heard, lost, heard_there, lost_there] = all;
+        assert!(heard >= 100 * CALLS && lost * 100 <= heard, "{all:?}");
+        assert!(heard_there >= 100 * CALLS && lost_there * 100 <= heard_there, "{all:?}");
     }
 
     #[tokio::test]

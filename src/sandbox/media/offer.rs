@@ -22,7 +22,7 @@ pub(super) fn accept(
     credentials: IceCreds,
     local: SocketAddr,
     now: Instant,
-) -> Result<(Rtc, String), Rejected> {
+) -> Result<(Box<Rtc>, String), Rejected> {
     let offers = |media: &str| sdp.lines().any(|line| line.strip_prefix("m=").is_some_and(|line| line.starts_with(media)));
     let opus = offers("audio ") && sdp.to_ascii_lowercase().contains(" opus/48000");
     let channel = offers("application ");
@@ -50,7 +50,7 @@ pub(super) fn accept(
     if let Some(id) = dcid.filter(|_| channel) {
         rtc.direct_api().create_data_channel(ChannelConfig { negotiated: Some(id), ..ChannelConfig::default() });
     }
-    Ok((rtc, answer.to_sdp_string()))
+    Ok((Box::new(rtc), answer.to_sdp_string()))
 }
 
 /// str0m's own words, which may quote the offer, in one line.

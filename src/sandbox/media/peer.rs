@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use str0m::channel::{ChannelData, ChannelId};
-use str0m::format::Codec;
+use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Frequency, MediaData, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcError};
@@ -62,7 +62,7 @@ fn now() -> Instant {
 }
 
 struct Peer {
-    rtc: Rtc,
+    rtc: Box<Rtc>,
     socket: Arc<UdpSocket>,
     local: SocketAddr,
     tell: mpsc::Sender<FromPeer>,
@@ -102,7 +102,7 @@ impl From<RtcError> for Over {
 }
 
 impl Peer {
-    fn new(rtc: Rtc, socket: Arc<UdpSocket>, local: SocketAddr, tell: mpsc::Sender<FromPeer>) -> Self {
+    fn new(rtc: Box<Rtc>, socket: Arc<UdpSocket>, local: SocketAddr, tell: mpsc::Sender<FromPeer>) -> Self {
         let start = now();
         Self {
             rtc,
@@ -220,7 +220,8 @@ impl Peer {
         // Audio that nobody takes is dropped, so that there is room for texts.
         if data.params.spec().codec == Codec::Opus && self.tell.capacity() > FROM_PEER / 2 {
             let duration = opus::time(opus::ticks(&data.data).unwrap_or(FRAME));
-            let heard = Heard { level: self.meter.level(&data.data), packet: Bytes::copy_from_slice(&data.data), duration };
+            let level = self.meter.level(&data.data, data.ext_vals.audio_level);
+            let heard = Heard { level, packet: Bytes::copy_from_slice(&data.data), duration };
             let _ = self.tell.try_send(FromPeer::Heard(heard));
         }
     }
@@ -280,7 +281,7 @@ impl Peer {
         let sends = |mid: &Mid| self.rtc.media(*mid).is_some_and(|media| media.direction().is_sending());
         let audio = self.audio.filter(sends);
         let Some(writer) = audio.and_then(|mid| self.rtc.writer(mid)) else { return Ok(true) };
-        let opus = writer.payload_params().find(|params| params.spec().codec == Codec::Opus).map(|params| params.pt());
+        let opus = writer.payload_params().find(|params| params.spec().codec == Codec::Opus).map(PayloadParams::pt);
         if let Some(opus) = opus {
             let time = MediaTime::new(due.timestamp, Frequency::FORTY_EIGHT_KHZ);
             writer.start_of_talkspurt(due.begins).write(opus, now, time, due.packet.as_ref())?;
