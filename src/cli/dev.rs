@@ -1,12 +1,12 @@
 //! `ephemint dev`: the best first five minutes.
 
 use super::serve::serve;
-use super::{CONFIGURATION, FAILURE, complain, print};
+use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
 use crate::app::App;
 use crate::config::finish;
 use crate::config::load::{Environ, from_text};
 use crate::domain::secret::random_secret;
-use crate::sandbox::{AUDIENCE, World};
+use crate::sandbox::{AUDIENCE, Keys, World};
 use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
@@ -23,13 +23,17 @@ pub(super) struct DevArguments {
     /// Use OpenAI itself, with the key in OPENAI_API_KEY, in place of the simulation
     #[arg(long)]
     live: bool,
+    /// Run nothing but the simulated OpenAI Realtime API, on --port: offline, for front ends and CI
+    #[arg(long, conflicts_with_all = ["live", "admin_port", "open"])]
+    sandbox_only: bool,
     /// Open the API's page in the browser
     #[arg(long)]
     open: bool,
 }
 
 pub(super) fn run(arguments: &DevArguments, mut environ: Environ) -> u8 {
-    match start(arguments, &mut environ) {
+    let outcome = if arguments.sandbox_only { sandbox::run(arguments.port) } else { start(arguments, &mut environ) };
+    match outcome {
         Ok(code) => code,
         Err(cause) => {
             complain(&cause);
@@ -45,7 +49,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
     // Settings of a service on the same machine are none of this one's.
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
-    let world = World::bind().map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
     let config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
         Ok(config) => config,
@@ -55,7 +59,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
         }
     };
     let (url, token_route) = (world.url().to_owned(), world.token_route());
-    world.start(&key, |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
+    world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
     Ok(serve(config, token_route, |app| welcome(app, &url, live, open)))
 }

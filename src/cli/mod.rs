@@ -2,6 +2,7 @@
 
 mod config;
 mod dev;
+mod sandbox;
 mod serve;
 
 use std::collections::BTreeMap;

@@ -1,21 +1,51 @@
 //! What `ephemint dev` runs in place of the outside world: a simulated `OpenAI` realtime upstream and a simulated issuer, both on
 //! loopback. Nothing here is part of `ephemint serve`.
+//!
+//! ```text
+//! upstream (HTTP, WebSockets) -> call (one task each) -> conversation (events, no I/O)
+//!                                                     -> media (WebRTC), voice (recorded lines)
+//! ```
 
-mod signin;
+// sentences that are spoken
+mod voice;
+// WebRTC peers
+mod media;
+// what may be sent, and how it is refused
+mod shape;
+mod refused;
+// failures by name
+mod scenario;
+// settings of a session
+mod session;
+// the realtime API's events
+mod conversation;
+// a call: peer, conversation, sidebands, clock
+mod call;
+// client secrets that were minted
+mod vault;
+// every request: own names, CORS, deadline
+mod local;
+// the endpoints
 mod upstream;
+// the issuer
+mod signin;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
+use std::time::Duration;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
 use tokio::runtime::Builder;
 
 use crate::domain::clock::SystemClock;
-use crate::domain::secret::Secret;
 use crate::http::MoreRoutes;
+use media::Media;
+pub(crate) use scenario::Scenario;
 use signin::Signin;
+pub(crate) use upstream::Keys;
 use upstream::Upstream;
 
 /// The audience of development tokens.
@@ -23,8 +53,10 @@ pub(crate) const AUDIENCE: &str = "ephemint-dev";
 
 /// Longest body of a request for a development token.
 const MAX_TOKEN_REQUEST: usize = 1024;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_CONNECTIONS: usize = 2048;
 
-/// The simulated outside world, bound to a free port of the loopback interface.
+/// The simulated outside world, bound to a port of the loopback interface.
 pub(crate) struct World {
     socket: TcpListener,
     signin: Data<Signin>,
@@ -32,8 +64,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn bind() -> io::Result<Self> {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// `port` 0 takes a free one.
+    pub(crate) fn bind(port: u16) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let url = format!("http://{}", socket.local_addr()?);
         let signin = Signin::new(url.clone(), SystemClock::shared()).map_err(|_| io::Error::other("no random numbers"))?;
         Ok(Self { socket, signin: Data::new(signin), url })
@@ -53,16 +86,25 @@ impl World {
         })
     }
 
-    /// Serves on a thread and a runtime of its own, so that it is up before the service asks it for its keys. The simulated upstream
-    /// accepts `key` alone.
-    pub(crate) fn start(self, key: &Secret, ended: impl FnOnce(io::Error) + Send + 'static) -> io::Result<()> {
-        let upstream = Data::new(Upstream::new(key));
-        let serve = move || {
-            let Self { socket, signin, .. } = self;
-            let app = move || App::new().configure(upstream::routes(upstream.clone())).configure(signin::issuer(signin.clone()));
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async { HttpServer::new(app).workers(1).disable_signals().listen(socket)?.run().await })
+    /// Serves on a thread and a runtime of its own, so that it is up before the service asks it for its keys.
+    pub(crate) fn start(self, keys: Keys, ended: impl FnOnce(io::Error) + Send + 'static) -> io::Result<()> {
+        let media = Media::start()?;
+        thread::Builder::new().name("sandbox".into()).spawn(move || self.serve(keys, media).map_err(ended)).map(drop)
+    }
+
+    fn serve(self, keys: Keys, media: Media) -> io::Result<()> {
+        let Self { socket, signin, .. } = self;
+        let upstream = Data::new(Upstream::new(keys, media, SystemClock::shared()));
+        let app = move || {
+            App::new()
+                .wrap(from_fn(local::guard))
+                .configure(upstream::routes(upstream.clone()))
+                .configure(signin::issuer(signin.clone()))
+                .default_service(web::to(upstream::no_such_path))
         };
-        thread::Builder::new().name("sandbox".into()).spawn(move || serve().map_err(ended)).map(drop)
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // One worker: calls run on its thread.
+        let server = HttpServer::new(app).workers(1).max_connections(MAX_CONNECTIONS).client_request_timeout(HEAD_TIMEOUT);
+        runtime.block_on(async { server.disable_signals().listen(socket)?.run().await })
     }
 }

@@ -1,6 +1,6 @@
 //! A simulated issuer: whoever says to be alice is alice. Its tokens are real JWTs and go through the same checks as any other.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::error::Unspecified;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::AUDIENCE;
+use super::local::names_this_machine;
 use crate::domain::clock::SharedClock;
 use crate::http::edge;
 use crate::issue::refusal::{Code, Refusal};
@@ -71,10 +72,7 @@ async fn jwks(signin: Data<Signin>) -> HttpResponse {
 /// `POST /dev/token {"user":"alice"}`.
 pub(super) async fn token(request: HttpRequest, body: Bytes, signin: Data<Signin>) -> Result<HttpResponse, Refusal> {
     edge::check_origin(&request)?;
-    // A page that had its own name resolved to this machine (DNS rebinding) would send that name.
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
+    if !names_this_machine(&request) {
         return Err(
             Refusal::new(Code::OriginNotAllowed, "Development sign-in answers to 127.0.0.1 and localhost only.").about("Host")
         );
