@@ -3,10 +3,10 @@
 use super::serve::serve;
 use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
 use crate::app::App;
-use crate::config::finish;
 use crate::config::load::{Environ, from_text};
+use crate::config::{SignIn, finish};
 use crate::domain::secret::random_secret;
-use crate::sandbox::{AUDIENCE, Keys, World};
+use crate::sandbox::{AUDIENCE, Keys, Scenario, World};
 use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
@@ -26,7 +26,7 @@ pub(super) struct DevArguments {
     /// Run nothing but the simulated OpenAI Realtime API, on --port: offline, for front ends and CI
     #[arg(long, conflicts_with_all = ["live", "admin_port", "open"])]
     sandbox_only: bool,
-    /// Open the API's page in the browser
+    /// Open the demo page in the browser
     #[arg(long)]
     open: bool,
 }
@@ -51,13 +51,17 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
     let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
-    let config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
+    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());
             return Ok(CONFIGURATION);
         }
     };
+    if let Some(demo) = &mut config.demo {
+        let scenarios = if arguments.live { Vec::new() } else { Scenario::names().map(Into::into).to_vec() };
+        demo.sign_in = SignIn::Development { users: vec!["alice".into(), "bob".into()], scenarios };
+    }
     let (url, token_route) = (world.url().to_owned(), world.token_route());
     world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
@@ -77,7 +81,6 @@ fn settings(arguments: &DevArguments, world: &str) -> String {
 environment = "dev"
 [server]
 listen = "127.0.0.1:{port}"
-allowed_origins = ["http://127.0.0.1:{port}", "http://localhost:{port}"]
 workers = 1
 [admin]
 listen = "127.0.0.1:{admin_port}"
@@ -94,7 +97,15 @@ algorithms = ["EdDSA"]
 upstream = "openai"
 ttl_seconds = 120
 client_may_set = ["/audio/output/voice", "/instructions"]
-session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant. Keep answers short.", audio = {{ output = {{ voice = "marin" }} }} }}
+session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant. Keep answers short.", audio = {{ input = {{ transcription = {{ model = "gpt-4o-mini-transcribe" }} }}, output = {{ voice = "marin" }} }} }}
+[profiles.tools]
+upstream = "openai"
+ttl_seconds = 120
+client_may_set = ["/audio/output/voice"]
+session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant that knows the weather. Keep answers short.", audio = {{ input = {{ transcription = {{ model = "gpt-4o-mini-transcribe" }} }}, output = {{ voice = "cedar" }} }}, tools = [{{ type = "function", name = "get_weather", description = "The weather in a city.", parameters = {{ type = "object", properties = {{ city = {{ type = "string" }} }}, required = ["city"] }} }}], tool_choice = "auto" }}
+[demo]
+enabled = true
+profiles = ["default", "tools"]
 [telemetry]
 log = "warn"
 log_format = "pretty"
@@ -113,12 +124,13 @@ fn welcome(app: &App, world: &str, live: bool, open: bool) {
         r#"
 Ephemint is running, on this machine only. Ctrl-C ends it.
 
+  talk      {service}/
   service   {service}         API: {service}/docs
-  admin     {admin}/metrics
+  metrics   {admin}/metrics
   {upstream}
             {world}
 
-Sign in as alice and trade her token for a client secret:
+Open the first of these, sign in as alice and talk. Or trade her token for a client secret by hand:
 
   curl -s -X POST {service}/v1/realtime/client_secrets -H "Authorization: Bearer $(curl -s {service}/dev/token -H 'Content-Type: application/json' -d '{{"user":"alice"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"
 
@@ -127,8 +139,8 @@ Every mint and every refusal is written down; here are the entries:
     ));
     if open {
         let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-        if std::process::Command::new(opener).arg(format!("{service}/docs")).spawn().is_err() {
-            complain(&format!("{opener} is not there; open {service}/docs yourself"));
+        if std::process::Command::new(opener).arg(format!("{service}/")).spawn().is_err() {
+            complain(&format!("{opener} is not there; open {service}/ yourself"));
         }
     }
 }
