@@ -97,7 +97,7 @@ export interface TranscriptLine {
   text: string;
   final: boolean;
   spoken: boolean;
-  /** The provider could not transcribe it. */
+  /** There is no text: the provider could not, or for this session does not, transcribe. */
   failed?: boolean;
 }
 

@@ -1,22 +1,36 @@
 // Chromium, and what holds for every page in every test: no error on the console, no request beyond this machine, no secret left behind.
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
+
+import { voice } from './voice.mjs';
 
 const EXECUTABLE = process.env.EPHEMINT_CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = [
   '--use-fake-device-for-media-stream',
-  '--use-fake-ui-for-media-stream',
+  '--deny-permission-prompts',
   '--autoplay-policy=no-user-gesture-required',
   '--allow-loopback-in-peer-connection',
   '--no-sandbox',
   '--disable-background-networking',
 ];
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 20_000;
 
 export async function startBrowser() {
-  const browser = await chromium.launch({ executablePath: EXECUTABLE, args: FLAGS });
-  return { visit: (options, act) => visit(browser, options, act), stop: () => browser.close() };
+  const folder = await mkdtemp(join(tmpdir(), 'ephemint-voice-'));
+  const spoken = join(folder, 'voice.wav');
+  await writeFile(spoken, voice());
+  const browser = await chromium.launch({ executablePath: EXECUTABLE, args: [...FLAGS, `--use-file-for-fake-audio-capture=${spoken}`] });
+  return {
+    visit: (options, act) => visit(browser, options, act),
+    async stop() {
+      await browser.close();
+      await rm(folder, { recursive: true });
+    },
+  };
 }
 
 /**
@@ -35,7 +49,6 @@ async function visit(browser, { colorScheme = 'light', width = 1280, microphone 
   const page = await context.newPage();
   const seen = watch(page);
   await page.addInitScript(keepPeers);
-  if (!microphone) await denyMicrophone(page);
   try {
     await act(page, seen);
     await Promise.all(seen.reading);
@@ -79,11 +92,6 @@ function keepPeers() {
       globalThis.testPeers.push(this);
     }
   };
-}
-
-async function denyMicrophone(page) {
-  const session = await page.context().newCDPSession(page);
-  await session.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: 'denied' });
 }
 
 async function expectNothingLeftBehind(page, secrets) {

@@ -13,8 +13,13 @@ export async function startCall(page, choices = {}) {
 }
 
 /** Waits until the call is in this state: `connecting`, `connected`, `reconnecting` or `closed`. */
-export function state(page, wanted, patience) {
-  return until(`state ${wanted}`, async () => (await page.locator('#screen').getAttribute('data-state')) === wanted, patience);
+export async function state(page, wanted, patience) {
+  try {
+    await until(`state ${wanted}`, async () => (await page.locator('#screen').getAttribute('data-state')) === wanted, patience);
+  } catch (error) {
+    error.message += `; the page says: ${await page.locator('#state').innerText()} ${await page.locator('#problem').textContent()}`;
+    throw error;
+  }
 }
 
 /** The conversation: finished lines of both sides. */

@@ -152,14 +152,18 @@ test('a voice that the profile leaves to the caller is asked for', async () => {
 test('the whole call works from the keyboard', async () => {
   await browser.visit({}, async (page) => {
     await page.goto(dev.url);
-    const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim() || document.activeElement?.getAttribute('aria-label'));
+    const focused = () => page.evaluate(() => {
+      const element = document.activeElement;
+      return element === document.body ? '' : element.textContent.trim() || element.getAttribute('aria-label') || '';
+    });
     const press = async (key, name) => {
-      for (let step = 0; step < 30 && !(await focused())?.includes(name); step += 1) await page.keyboard.press('Tab');
+      for (let step = 0; step < 30 && !(await focused()).includes(name); step += 1) await page.keyboard.press('Tab');
       assert.ok((await focused()).includes(name), `no way to “${name}”`);
       await page.keyboard.press(key);
     };
     await page.getByRole('button', { name: 'Sign in as bob' }).waitFor();
     await press('Enter', 'Sign in as bob');
+    await page.getByRole('button', { name: 'Start talking' }).waitFor();
     await press('Enter', 'Start talking');
     await state(page, 'connected');
     await page.keyboard.press('m');

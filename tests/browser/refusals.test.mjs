@@ -149,7 +149,7 @@ test('a call that breaks is opened again with a fresh secret', async () => {
     await state(page, 'connected');
     await state(page, 'reconnecting', 40_000);
     await state(page, 'connected');
-    await page.getByText('Connected again with a fresh secret').waitFor();
+    await page.locator('.note', { hasText: 'Connected again with a fresh secret' }).waitFor();
     assert.equal([...secrets].filter((secret) => secret.startsWith('ek_')).length, 2);
     await until('packets on the new connection', async () => (await heard(page)).packets > 10);
     await hangUp(page);

@@ -1,5 +1,6 @@
 // The microphone, and plain words for why there is none.
 import { EphemintError } from './errors.js';
+import { unlessAborted } from './wait.js';
 
 const SPEECH = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
@@ -35,14 +36,6 @@ export async function openMicrophone(wish, signal) {
     const [code, message] = REASONS[cause?.name] ?? ['microphone_missing', 'The microphone could not be opened.'];
     throw new EphemintError(code, message, { cause });
   }
-}
-
-function unlessAborted(promise, signal) {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    promise.then(resolve, reject);
-  });
 }
 
 function stop(stream) {

@@ -1,6 +1,6 @@
 // Client secrets: asked for with the user's own token, handed on once, never kept.
 import { EphemintError, refusal } from './errors.js';
-import { wait } from './wait.js';
+import { unlessAborted, wait } from './wait.js';
 
 const LONGEST_WAIT_SECONDS = 10;
 const NETWORK_PAUSE_MS = 500;
@@ -26,7 +26,7 @@ export async function requestSecret(options) {
   for (;;) {
     const token = await userToken(options, renew);
     try {
-      return await ask(options, token, idempotencyKey);
+      return await unlessGivenUp(ask(options, token, idempotencyKey), options);
     } catch (error) {
       if (!(error instanceof EphemintError)) throw error;
       if (error.code === 'token_expired' && !renew) {
@@ -94,10 +94,17 @@ async function userToken({ getToken, signal }, renew) {
   throw new EphemintError('sign_in_failed', 'The app has no access token for you.');
 }
 
+/** A mint cannot be taken back on its way: what comes of it after an abort is ended at the service. */
+function unlessGivenUp(asking, options) {
+  const { signal } = options;
+  asking.then(({ sessionId }) => signal?.aborted && endSession(options, sessionId), () => {});
+  return unlessAborted(asking, signal);
+}
+
 async function ask(options, token, idempotencyKey) {
   const { profile, session, ttlSeconds } = options;
   const query = profile === undefined ? '' : `?${new URLSearchParams({ profile })}`;
-  const response = await reach(options, `v1/realtime/client_secrets${query}`, {
+  const response = await reach({ ...options, signal: undefined }, `v1/realtime/client_secrets${query}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
     body: JSON.stringify({
@@ -106,16 +113,15 @@ async function ask(options, token, idempotencyKey) {
     }),
   });
   if (!response.ok) throw await refusal(response);
-  return read(response, options.signal);
+  return read(response);
 }
 
-async function read(response, signal) {
+async function read(response) {
   const requestId = response.headers.get('x-request-id') ?? undefined;
   let body;
   try {
     body = await response.json();
   } catch (cause) {
-    signal?.throwIfAborted();
     throw new EphemintError('malformed_answer', 'The service answered in an unexpected form.', { source: 'ephemint', requestId, cause });
   }
   const { value, expires_at: expiresAt, session, ephemint } = body ?? {};

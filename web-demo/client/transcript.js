@@ -2,12 +2,15 @@
 
 /**
  * One line: what one side said or typed, in one piece. Lines keep their id while their text grows.
- * @typedef {{ id: string, role: "user" | "assistant", text: string, final: boolean, spoken: boolean, failed?: boolean }} Line
+ * @typedef {{ id: string, role: "user" | "assistant", text: string, final: boolean, spoken: boolean,
+ *            failed?: boolean }} Line `failed`: there is no text, because the provider could not or does not transcribe
  */
 
 export class Transcript {
   /** @type {Map<string, Line>} */
   #lines = new Map();
+  /** Some sessions transcribe nothing that the user says; nothing is waited for then. */
+  #transcribes = true;
 
   /**
    * @param {{ type: string, [field: string]: any }} event from the server
@@ -15,6 +18,10 @@ export class Transcript {
    */
   apply(event) {
     switch (event.type) {
+      case 'session.created':
+      case 'session.updated':
+        if (event.session?.type === 'realtime') this.#transcribes = Boolean(event.session.audio?.input?.transcription);
+        return [];
       // The user's line takes its place before its words are known: answers often come sooner than transcriptions.
       case 'input_audio_buffer.speech_started':
         return this.#change(event.item_id, 'user', { spoken: true });
@@ -51,7 +58,7 @@ export class Transcript {
   #add(item) {
     if (item?.type !== 'message' || item.role !== 'user') return [];
     const parts = item.content ?? [];
-    if (parts.some((part) => part.type === 'input_audio')) return this.#change(item.id, 'user', { spoken: true });
+    if (parts.some((part) => part.type === 'input_audio')) return this.#change(item.id, 'user', { spoken: true, ...(!this.#transcribes && { final: true, failed: true }) });
     const text = parts.filter((part) => part.type === 'input_text').map((part) => part.text).join(' ');
     return text === '' ? [] : this.#change(item.id, 'user', { text, final: true });
   }

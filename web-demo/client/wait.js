@@ -32,3 +32,14 @@ export async function online(ms, signal) {
     removeEventListener('online', onOnline);
   }
 }
+
+/** What `promise` gives; rejects with the signal's reason when it aborts first. The work behind the promise goes on. */
+export function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

@@ -21,7 +21,7 @@ export class Conversation {
     const bubble = this.#shown.get(id) ?? this.#add(id, `line ${role}`, make('span', { class: 'name' }, NAMES[role]), make('p', { class: 'text' }));
     bubble.classList.toggle('interim', !final);
     bubble.classList.toggle('typed', !spoken && role === 'user');
-    const words = failed ? 'Not understood' : text;
+    const words = failed ? 'Spoken, without transcript' : text;
     bubble.querySelector('.text').replaceChildren(...(words === '' ? dots() : [words]));
     if (final && bubble.dataset.said === undefined) {
       bubble.dataset.said = '';
