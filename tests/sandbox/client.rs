@@ -198,7 +198,7 @@ impl Socket {
     }
 
     /// What comes until the end, and the end.
-    pub(crate) fn to_end(&mut self) -> (Vec<Value>, End) {
+    pub(crate) fn finish(&mut self) -> (Vec<Value>, End) {
         let mut events = Vec::new();
         loop {
             match self.next() {

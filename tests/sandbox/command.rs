@@ -30,6 +30,8 @@ fn a_port_in_use_is_exit_1_and_flags_of_the_service_do_not_go_with_it() {
     let port = taken.local_addr().expect("an address").port().to_string();
     let mut running = Running::start(&["dev", "--sandbox-only", "--port", &port], |_| {});
     running.expect_exit(1);
+    // What it said may still be on its way.
+    std::thread::sleep(std::time::Duration::from_millis(200));
     assert!(running.stderr().contains(&format!("cannot listen on 127.0.0.1:{port}")), "{}", running.stderr());
     for flag in ["--live", "--open", "--admin-port=1"] {
         let mut running = Running::start(&["dev", "--sandbox-only", flag], |_| {});

@@ -24,7 +24,7 @@ fn a_live_session_from_offer_to_hang_up() {
     assert_eq!((&started["type"], &started["session"]["id"]), (&json!("session.started"), &json!(id)));
     assert!(started["session"]["expires_at"].as_u64() > Some(1_700_000_000), "{started}");
     sandbox.ask("POST", &format!("{LIVE}/{id}/hangup"), "Authorization: Bearer sk-any\r\n", "").expect(200);
-    let (events, end) = sideband.to_end();
+    let (events, end) = sideband.finish();
     let closed = &events[0];
     assert_eq!((&closed["type"], &closed["reason"]), (&json!("session.closed"), &json!("close_requested")));
     assert!(closed["usage"]["seconds"].as_f64() >= Some(15.0), "{closed}");

@@ -77,7 +77,7 @@ fn conversation(scenario: &str) -> (Vec<Value>, End) {
     let mut session = sandbox.session(&format!("model=m&scenario={scenario}"));
     session.type_text("Hello");
     session.ask();
-    session.to_end()
+    session.finish()
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_base_url_chooses_for_calls_too() {
     sideband.until("session.created");
     sideband.type_text("Hello");
     sideband.ask();
-    let (events, end) = sideband.to_end();
+    let (events, end) = sideband.finish();
     assert_eq!(end, End::Closed(1000));
     assert!(events.iter().any(|event| event["type"] == "output_audio_buffer.stopped"), "{:#?}", events.last());
 }

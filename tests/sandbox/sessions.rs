@@ -46,7 +46,7 @@ fn how_it_is_not() {
     assert_eq!(code("/v1/realtime?model=m&scenario=strange", &[key]), expect(400, "unknown_scenario"));
     assert_eq!(sandbox.get("/v1/realtime?model=m", KEY).status, 400, "a plain GET");
     let mut beta = sandbox.connect("/v1/realtime?model=m", &[key, ("openai-beta", "realtime=v1")]).expect("a socket");
-    let (events, end) = beta.to_end();
+    let (events, end) = beta.finish();
     assert_eq!((&events[0]["error"]["code"], end), (&json!("beta_api_shape_disabled"), End::Closed(4000)));
 }
 

@@ -31,7 +31,7 @@ fn a_sideband_hears_the_call_and_may_speak() {
     }
     sandbox.ask("POST", &format!("/v1/realtime/calls/{id}/hangup"), "Authorization: Bearer sk-any\r\n", "").expect(200);
     for sideband in [&mut one, &mut other] {
-        assert_eq!(sideband.to_end().1, End::Closed(1000), "the call's end is the sideband's");
+        assert_eq!(sideband.finish().1, End::Closed(1000), "the call's end is the sideband's");
     }
 }
 
