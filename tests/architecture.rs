@@ -20,7 +20,7 @@ use std::process::Command;
 
 use faults::{
     budget_faults, built_faults, comment_faults, import_faults, lock_faults, order_faults, panic_faults, placement_faults,
-    top_faults,
+    top_faults, undeclared_faults,
 };
 use source::{Source, functions, order, read, root, sources};
 
@@ -58,6 +58,12 @@ fn secrets_are_exposed_in_one_file() {
 #[test]
 fn nothing_panics_on_purpose() {
     none(sources().iter().flat_map(panic_faults));
+}
+
+/// What lies there is not looked at as code.
+#[test]
+fn folders_of_tests_are_built_for_tests_only() {
+    none(undeclared_faults(&sources()));
 }
 
 #[test]

@@ -175,6 +175,7 @@ impl Call {
             Order::Say(text) => self.talk.receive(&text, now),
             Order::HangUp => self.talk.hang_up(now),
             Order::Join(sideband) => {
+                self.sidebands.retain(|sideband| !sideband.is_closed());
                 if self.sidebands.len() < MOST_SIDEBANDS && sideband.try_send(self.talk.welcome()).is_ok() {
                     self.sidebands.push(sideband);
                 }

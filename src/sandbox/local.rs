@@ -35,7 +35,15 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// rebinding) would send that name.
 pub(super) fn names_this_machine(request: &HttpRequest) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    is_loopback(host.rsplit_once(':').map_or(host, |(name, _)| name))
+    is_loopback(without_port(host))
+}
+
+/// `[::1]` has colons of its own.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -98,10 +106,7 @@ fn may_read(origin: &HeaderValue, upstream: &Upstream) -> bool {
     let local = || {
         let origin = origin.to_str().ok()?;
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))?;
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-            _ => host,
-        };
+        let name = without_port(host);
         Some(is_loopback(name) || name.ends_with(".localhost") && !name.contains(['/', '@', ':']))
     };
     upstream.is_open() || local().unwrap_or(false)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::faults::{
     budget_faults, built_faults, comment_faults, import_faults, lock_faults, order_faults, panic_faults, placement_faults,
-    top_faults,
+    top_faults, undeclared_faults,
 };
 use super::source::{Source, blanked, functions, order};
 
@@ -158,5 +158,18 @@ fn comments_strings_and_characters_are_not_code() {
     ] {
         let expected: String = code.chars().collect();
         assert_eq!(blanked(text).trim_end(), expected.trim_end(), "{text}");
+    }
+}
+
+#[test]
+fn a_folder_of_tests_that_is_built_always_is_found() {
+    let found = |declaration: &str| {
+        let folder = Source::new("admit/tests/rules.rs", "fn f() { panic!() }");
+        assert!(panic_faults(&folder).is_empty());
+        undeclared_faults(&[Source::new("admit/mod.rs", declaration), folder]).len()
+    };
+    assert_eq!(found("mod rule;\n#[cfg(test)]\nmod tests;\n"), 0);
+    for bad in ["mod tests;\n", "", "// #[cfg(test)]\nmod tests;\n", "#[cfg(unix)]\nmod tests;\n"] {
+        assert_eq!(found(bad), 1, "{bad}");
     }
 }

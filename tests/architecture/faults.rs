@@ -47,6 +47,17 @@ pub(crate) fn panic_faults(source: &Source) -> Vec<String> {
     found.filter(|word| code.contains(word)).map(|word| format!("{}: {word}", source.path)).collect()
 }
 
+/// Files in folders named `tests` whose parent does not declare them with `#[cfg(test)]`.
+pub(crate) fn undeclared_faults(sources: &[Source]) -> Vec<String> {
+    let declares = |parent: &str| {
+        let declared = |source: &&Source| source.path == format!("{parent}/mod.rs") || source.path == format!("{parent}.rs");
+        sources.iter().find(declared).is_some_and(|source| blanked(&source.text).contains("#[cfg(test)]\nmod tests;"))
+    };
+    let inside = sources.iter().filter_map(|source| Some((source, source.path.split_once("/tests/")?.0)));
+    let undeclared = inside.filter(|(_, parent)| !declares(parent));
+    undeclared.map(|(source, _)| format!("{}: its folder is not declared with #[cfg(test)]", source.path)).collect()
+}
+
 pub(crate) fn budget_faults(what: &str, mut lengths: Vec<(String, usize)>, (most, usual): (usize, usize)) -> Vec<String> {
     lengths.sort_by_key(|(_, length)| *length);
     let over = lengths.iter().filter(|(_, length)| *length > most);

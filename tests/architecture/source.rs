@@ -13,9 +13,9 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
-    /// The code that is not of tests.
+    /// The code that is not of tests. A folder `tests` holds nothing else: its module is declared with `#[cfg(test)]`.
     pub(crate) fn code(&self) -> String {
-        without_tests(&blanked(&self.text))
+        if self.path.contains("/tests/") { String::new() } else { without_tests(&blanked(&self.text)) }
     }
 
     /// `http` and `edge` for `http/edge.rs`; nothing for `lib.rs` and `main.rs`.

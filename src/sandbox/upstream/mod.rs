@@ -2,6 +2,7 @@
 //! field). Everything is in memory, bounded, and gone with the process.
 
 mod calls;
+mod frames;
 mod live;
 mod mint;
 mod models;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, rt};
@@ -16,6 +17,7 @@ use super::super::media::{FromPeer, Leg, ToPeer};
 use super::super::refused::Refused;
 use super::super::session::Session;
 use super::calls::{Called, no_such_call, takes_calls};
+use super::frames::bounded;
 use super::{Caller, Upstream, act, beta_disabled, is_beta, new_id, query, scenario, too_many_calls};
 
 /// Longest message, whole or in pieces: the real API's bound of 15 MiB of audio, and something around it.
@@ -30,10 +32,10 @@ const BETA_CLOSED: u16 = 4000;
 
 pub(super) async fn open(request: HttpRequest, payload: Payload, upstream: Data<Upstream>) -> Result<HttpResponse, Refused> {
     if is_beta(&request) {
-        return farewell(&request, payload);
+        return farewell(&request, payload).await;
     }
     if let Some(id) = query(&request, "call_id") {
-        return sideband(&request, payload, &upstream, &id);
+        return sideband(&request, payload, &upstream, &id).await;
     }
     let caller = upstream.caller(&request)?;
     let named = scenario(&request)?;
@@ -45,7 +47,7 @@ pub(super) async fn open(request: HttpRequest, payload: Payload, upstream: Data<
     act(scenario).await?;
     let place = upstream.calls.place(new_id("ws_")?).ok_or_else(too_many_calls)?;
     let talk = upstream.converse(session, Transport::WebSocket, scenario)?;
-    let (answer, socket, messages) = upgrade(&request, payload)?;
+    let (answer, socket, messages) = upgrade(&request, payload).await?;
     let (to_peer, outgoing) = mpsc::channel(MOST_WAITING);
     let (incoming, from_peer) = mpsc::channel(MOST_WAITING);
     upstream.begin(talk, Leg { to_peer, from_peer }, place);
@@ -64,13 +66,13 @@ pub(super) async fn attach(
     payload: Payload,
     upstream: Data<Upstream>,
 ) -> Result<HttpResponse, Refused> {
-    sideband(&request, payload, &upstream, &id.id)
+    sideband(&request, payload, &upstream, &id.id).await
 }
 
-fn sideband(request: &HttpRequest, payload: Payload, upstream: &Upstream, id: &str) -> Result<HttpResponse, Refused> {
+async fn sideband(request: &HttpRequest, payload: Payload, upstream: &Upstream, id: &str) -> Result<HttpResponse, Refused> {
     upstream.server(request)?;
     let call = upstream.calls.find(id).ok_or_else(no_such_call)?;
-    let (answer, socket, messages) = upgrade(request, payload)?;
+    let (answer, socket, messages) = upgrade(request, payload).await?;
     let (events, heard) = mpsc::channel(MOST_WAITING);
     rt::spawn(async move {
         if call.send(Order::Join(events)).await.is_ok() {
@@ -94,7 +96,9 @@ fn asked(request: &HttpRequest) -> Result<Session, Refused> {
     }
 }
 
-fn upgrade(request: &HttpRequest, payload: Payload) -> Result<(HttpResponse, Socket, AggregatedMessageStream), Refused> {
+async fn upgrade(request: &HttpRequest, payload: Payload) -> Result<(HttpResponse, Socket, AggregatedMessageStream), Refused> {
+    let unreadable = |_| Refused::new(StatusCode::BAD_REQUEST, "invalid_body", "The request's body could not be read.");
+    let payload = bounded(request, payload, MOST_MESSAGE as u64).await.map_err(unreadable)?;
     let upgraded = actix_ws::handle_with_protocols(request, payload, &["realtime"]);
     let (answer, socket, messages) = upgraded.map_err(|_| {
         Refused::new(StatusCode::BAD_REQUEST, "websocket_required", "This is a WebSocket endpoint: open it with ws://.")
@@ -123,7 +127,7 @@ async fn listen(mut messages: AggregatedMessageStream, mut socket: Socket, take:
                 return;
             }
             Ok(Some(Err(error))) => {
-                let code = if matches!(error, ProtocolError::Overflow) { CloseCode::Size } else { CloseCode::Protocol };
+                let code = if is_too_long(&error) { CloseCode::Size } else { CloseCode::Protocol };
                 let _ = socket.close(Some(code.into())).await;
                 return;
             }
@@ -131,6 +135,15 @@ async fn listen(mut messages: AggregatedMessageStream, mut socket: Socket, take:
         if !take(text).await {
             return;
         }
+    }
+}
+
+/// Whether a frame, or all pieces of a message, are too long.
+fn is_too_long(error: &ProtocolError) -> bool {
+    match error {
+        ProtocolError::Overflow => true,
+        ProtocolError::Io(cause) => cause.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<PayloadError>),
+        _ => false,
     }
 }
 
@@ -187,8 +200,8 @@ async fn repeat(mut heard: mpsc::Receiver<String>, mut socket: Socket) {
 }
 
 /// The beta's clients are told so, and closed.
-fn farewell(request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refused> {
-    let (answer, mut socket, _) = upgrade(request, payload).map_err(|_| beta_disabled())?;
+async fn farewell(request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refused> {
+    let (answer, mut socket, _) = upgrade(request, payload).await.map_err(|_| beta_disabled())?;
     rt::spawn(async move {
         let error = json!({
             "type": "invalid_request_error", "code": "beta_api_shape_disabled", "message": beta_disabled().to_string(), "param": null,

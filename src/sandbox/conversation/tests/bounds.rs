@@ -44,7 +44,7 @@ fn old_items_are_forgotten() {
 fn a_live_session_starts_speaks_counts_and_closes() {
     let session = Session::untyped(Kind::Live, &json!({"model": "gpt-live-1"})).expect("settings");
     let mut live = Live::new(session, "live_1".into(), 7, 1_000, second());
-    let mut said = |live: &mut Live| {
+    let said = |live: &mut Live| {
         let mut log = Vec::new();
         while let Some(out) = live.next() {
             log.push(match out {

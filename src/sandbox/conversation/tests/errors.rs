@@ -1,77 +1,77 @@
 //! What clients do wrong, and what they are told.
 
-use super::{Stage, json, realtime, second};
+use super::{Stage, Value, json, realtime, second};
 
-#[test]
-fn a_bad_event_is_answered_and_the_session_goes_on() {
-    let long = "x".repeat(64 * 1024 + 1);
-    let message =
-        |part| json!({"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [part]}});
-    let update = |session| json!({"type": "session.update", "session": session});
+/// Sends each event and expects the error's code and parameter.
+#[track_caller]
+fn expect_errors(cases: &[(Value, &str, &str)]) {
     let mut stage = Stage::webrtc(&realtime());
     stage.clear();
-    for (event, code, param) in [
+    for (event, code, param) in cases {
+        stage.send(event);
+        let error = stage.expect_error(code);
+        assert_eq!((&error["param"], &error["type"]), (&json!(param), &json!("invalid_request_error")), "{event}");
+    }
+    stage.send(&json!({"type": "session.update", "session": realtime()}));
+    assert_eq!(stage.log, ["session.updated"], "the session goes on");
+}
+
+#[test]
+fn events_of_the_wrong_form() {
+    expect_errors(&[
         (json!({}), "missing_required_parameter", "type"),
         (json!({"type": 7}), "invalid_type", "type"),
         (json!({"type": "no.such.event"}), "invalid_value", "type"),
         (json!({"type": "session.update"}), "missing_required_parameter", "session"),
         (json!({"type": "session.update", "session": {}, "more": 1}), "unknown_parameter", "more"),
         (json!({"type": "response.cancel", "event_id": 7}), "invalid_type", "event_id"),
-        (json!({"type": "conversation.item.create"}), "missing_required_parameter", "item"),
-        (
-            json!({"type": "conversation.item.create", "item": {"type": "message", "role": "user"}}),
-            "missing_required_parameter",
-            "item.content",
-        ),
-        (json!({"type": "conversation.item.create", "item": {"type": "strange"}}), "invalid_value", "item.type"),
-        (message(json!({"type": "input_text"})), "missing_required_parameter", "item.content[0].text"),
-        (message(json!({"type": "input_text", "text": long})), "string_above_max_length", "item.content[0].text"),
-        (message(json!({"type": "input_audio", "audio": "%"})), "invalid_value", "item.content[0].audio"),
-        (update(json!({})), "missing_required_parameter", "session.type"),
-        (update(json!({"type": "transcription"})), "invalid_value", "session.type"),
-        (update(json!({"type": "realtime", "voice": "marin"})), "unknown_parameter", "session.voice"),
-        (update(json!({"type": "realtime", "model": "gpt-other"})), "cannot_update_model", "session.model"),
-        (
-            update(json!({"type": "realtime", "audio": {"output": {"speed": 2.0}}})),
-            "decimal_above_max_value",
-            "session.audio.output.speed",
-        ),
-        (
-            update(json!({"type": "realtime", "audio": {"output": {"voice": "nobody"}}})),
-            "invalid_value",
-            "session.audio.output.voice",
-        ),
-        (
-            update(json!({"type": "realtime", "output_modalities": ["text", "audio"]})),
-            "invalid_value",
-            "session.output_modalities",
-        ),
-        (update(json!({"type": "realtime", "max_output_tokens": 0})), "integer_below_min_value", "session.max_output_tokens"),
-        (
-            update(json!({"type": "realtime", "tools": [{"type": "function"}]})),
-            "missing_required_parameter",
-            "session.tools[0].name",
-        ),
-        (update(json!([])), "invalid_type", "session"),
-        (json!({"type": "conversation.item.delete", "item_id": "item_none"}), "item_delete_invalid_item_id", "item_id"),
-        (json!({"type": "conversation.item.retrieve", "item_id": "item_none"}), "item_retrieve_invalid_item_id", "item_id"),
-        (
-            json!({"type": "conversation.item.truncate", "item_id": "item_none", "content_index": 0, "audio_end_ms": 1}),
-            "item_truncate_invalid_item_id",
-            "item_id",
-        ),
         (
             json!({"type": "response.create", "response": {"output_modalities": ["smell"]}}),
             "invalid_value",
             "response.output_modalities[0]",
         ),
-    ] {
-        stage.send(&event);
-        let error = stage.expect_error(code);
-        assert_eq!((&error["param"], &error["type"]), (&json!(param), &json!("invalid_request_error")), "{event}");
-    }
-    stage.send(&json!({"type": "session.update", "session": realtime()}));
-    assert_eq!(stage.log, ["session.updated"]);
+    ]);
+}
+
+#[test]
+fn items_of_the_wrong_form_and_items_that_are_not_there() {
+    let long = "x".repeat(64 * 1024 + 1);
+    let create = |item| json!({"type": "conversation.item.create", "item": item});
+    let message = |part| create(json!({"type": "message", "role": "user", "content": [part]}));
+    let about = |verb: &str| json!({"type": format!("conversation.item.{verb}"), "item_id": "item_none"});
+    let mut truncate = about("truncate");
+    truncate["content_index"] = json!(0);
+    truncate["audio_end_ms"] = json!(1);
+    expect_errors(&[
+        (json!({"type": "conversation.item.create"}), "missing_required_parameter", "item"),
+        (create(json!({"type": "message", "role": "user"})), "missing_required_parameter", "item.content"),
+        (create(json!({"type": "strange"})), "invalid_value", "item.type"),
+        (message(json!({"type": "input_text"})), "missing_required_parameter", "item.content[0].text"),
+        (message(json!({"type": "input_text", "text": long})), "string_above_max_length", "item.content[0].text"),
+        (message(json!({"type": "input_audio", "audio": "%"})), "invalid_value", "item.content[0].audio"),
+        (about("delete"), "item_delete_invalid_item_id", "item_id"),
+        (about("retrieve"), "item_retrieve_invalid_item_id", "item_id"),
+        (about("truncate"), "missing_required_parameter", "content_index"),
+        (truncate, "item_truncate_invalid_item_id", "item_id"),
+    ]);
+}
+
+#[test]
+fn settings_of_the_wrong_form() {
+    let update = |session| json!({"type": "session.update", "session": session});
+    let with = |field: &str, value: Value| update(json!({"type": "realtime", field: value}));
+    expect_errors(&[
+        (update(json!([])), "invalid_type", "session"),
+        (update(json!({})), "missing_required_parameter", "session.type"),
+        (update(json!({"type": "transcription"})), "invalid_value", "session.type"),
+        (with("voice", json!("marin")), "unknown_parameter", "session.voice"),
+        (with("model", json!("gpt-other")), "cannot_update_model", "session.model"),
+        (with("audio", json!({"output": {"speed": 2.0}})), "decimal_above_max_value", "session.audio.output.speed"),
+        (with("audio", json!({"output": {"voice": "nobody"}})), "invalid_value", "session.audio.output.voice"),
+        (with("output_modalities", json!(["text", "audio"])), "invalid_value", "session.output_modalities"),
+        (with("max_output_tokens", json!(0)), "integer_below_min_value", "session.max_output_tokens"),
+        (with("tools", json!([{"type": "function"}])), "missing_required_parameter", "session.tools[0].name"),
+    ]);
 }
 
 #[test]
