@@ -4,22 +4,24 @@ import { after, before, describe, test } from 'node:test';
 
 import { heard, startBrowser, until } from './browser.mjs';
 import { line, startCall, state } from './demo.mjs';
+import { startIssuer } from './issuer.mjs';
 import { startSandbox, startService } from './service.mjs';
 import { startStaticHost } from './statics.mjs';
 
 const BLANK = '<!doctype html><html lang="en"><title>An app</title><link rel="icon" href="data:,"><p>An app</p></html>';
 
 let browser;
+let issuer;
 let sandbox;
 let host;
 let service;
 let stranger;
 
 before(async () => {
-  [browser, sandbox, host, stranger] = await Promise.all([
-    startBrowser(), startSandbox(), startStaticHost({ '/app.html': BLANK }), startStaticHost({ '/app.html': BLANK }),
+  [browser, issuer, sandbox, host, stranger] = await Promise.all([
+    startBrowser(), startIssuer(), startSandbox(), startStaticHost({ '/app.html': BLANK }), startStaticHost({ '/app.html': BLANK }),
   ]);
-  service = await startService(sandbox, host.url);
+  service = await startService({ issuer, sandbox, origin: host.url });
   host.pages['/demo/demo.json'] = JSON.stringify({ ephemint: service.url, sign_in: 'token', profiles: ['default'] });
 });
 after(async () => {
@@ -28,6 +30,7 @@ after(async () => {
   stranger?.stop();
   await service?.stop();
   await sandbox?.stop();
+  issuer?.stop();
 });
 
 describe('ephemint.js', () => {
@@ -119,7 +122,7 @@ describe('ephemint.js', () => {
 
 test('the demo page works from a static host with a pasted token', async () => {
   await browser.visit({}, async (page, { secrets }) => {
-    const token = await sandbox.signIn('alice');
+    const token = issuer.signIn('alice');
     secrets.add(token);
     await page.goto(`${host.url}/demo/`);
     await page.getByLabel('Access token').fill(token);
@@ -167,7 +170,7 @@ test('@openai/agents-realtime, unmodified, holds a conversation with a secret fr
 /** A page of an app at another origin, and the options with which it uses the service. */
 async function app({ at = host, ...visit }, act) {
   await browser.visit(visit, async (page, seen) => {
-    const token = await sandbox.signIn(`user-${Math.random().toString(36).slice(2)}`);
+    const token = issuer.signIn(`user-${Math.random().toString(36).slice(2)}`);
     seen.secrets.add(token);
     await page.goto(`${at.url}/app.html`);
     await act(page, { baseUrl: service.url, token }, seen);

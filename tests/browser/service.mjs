@@ -1,4 +1,4 @@
-// The real binary: `ephemint dev`, and `ephemint serve` with the sandbox as its issuer and upstream.
+// The real binary: `ephemint dev`, and `ephemint serve` with the sandbox as its upstream.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+
+import { AUDIENCE } from './issuer.mjs';
 
 const BINARY = process.env.EPHEMINT_BIN ?? fileURLToPath(new URL('../../target/debug/ephemint', import.meta.url));
 const PATIENCE_MS = 20_000;
@@ -20,27 +22,14 @@ export async function startDev() {
 /** The sandbox alone. */
 export async function startSandbox() {
   const binary = run(['dev', '--sandbox-only', '--port', '0'], {});
-  return ready(binary, async () => {
-    const url = await binary.says(({ stdout }) => stdout.match(/http:\/\/127\.0\.0\.1:\d+/)?.[0]);
-    return {
-      url,
-      async signIn(user) {
-        const response = await fetch(`${url}/dev/token`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify({ user }),
-        });
-        return (await response.json()).access_token;
-      },
-    };
-  });
+  return ready(binary, async () => ({ url: await binary.says(({ stdout }) => stdout.match(/http:\/\/127\.0\.0\.1:\d+/)?.[0]) }));
 }
 
 /** `ephemint serve` for pages of `origin`, with the sandbox behind it. */
-export async function startService(sandbox, origin) {
+export async function startService({ issuer, sandbox, origin }) {
   const folder = await mkdtemp(join(tmpdir(), 'ephemint-browser-'));
   const config = join(folder, 'ephemint.toml');
-  await writeFile(config, configuration(sandbox, origin));
+  await writeFile(config, configuration({ issuer, sandbox, origin }));
   const binary = run(['serve', '--config', config], {
     OPENAI_API_KEY: `sk-proj-${randomBytes(48).toString('hex')}`,
     EPHEMINT_ADMIN_TOKEN: randomBytes(24).toString('hex'),
@@ -104,7 +93,7 @@ function publicAddress(line) {
   return message === 'listening' && listener === 'public' ? `http://${bound}` : undefined;
 }
 
-const configuration = (sandbox, origin) => `
+const configuration = ({ issuer, sandbox, origin }) => `
 environment = "dev"
 
 [server]
@@ -119,9 +108,9 @@ token = "env://EPHEMINT_ADMIN_TOKEN"
 [privacy]
 pseudonym_key = "env://EPHEMINT_PSEUDONYM_KEY"
 
-[identity.jwt.sandbox]
-issuer = "${sandbox.url}"
-audience = ["ephemint-dev"]
+[identity.jwt.main]
+issuer = "${issuer.url}"
+audience = ["${AUDIENCE}"]
 algorithms = ["EdDSA"]
 
 [upstreams.openai]
@@ -129,9 +118,9 @@ base_url = "${sandbox.url}/v1"
 credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
 max_attempts = 1
 
-${profile('default', sandbox, '')}
-${profile('rare', sandbox, '[profiles.rare.limits]\nmints_per_minute = 1')}
-${profile('alone', sandbox, '[profiles.alone.limits]\nconcurrent_calls = 1')}
+${profile('default', '')}
+${profile('rare', '[profiles.rare.limits]\nmints_per_minute = 1')}
+${profile('alone', '[profiles.alone.limits]\nconcurrent_calls = 1')}
 
 [upstreams.broken]
 base_url = "${sandbox.url}/scenarios/server_error/v1"
@@ -143,7 +132,7 @@ upstream = "broken"
 session = { type = "realtime", model = "gpt-realtime-2.1" }
 `;
 
-const profile = (name, sandbox, limits) => `
+const profile = (name, limits) => `
 [profiles.${name}]
 upstream = "openai"
 ttl_seconds = 120
