@@ -126,7 +126,7 @@ Ephemint is running, on this machine only. Ctrl-C ends it.
 
   talk      {service}/
   service   {service}         API: {service}/docs
-  metrics   {admin}/metrics
+  admin     {admin}/metrics
   {upstream}
             {world}
 
