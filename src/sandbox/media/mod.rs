@@ -77,6 +77,8 @@ pub(super) enum ToPeer {
     Stop,
     /// Delivers the texts before it, if the peer takes them soon, and closes. So does dropping the sender.
     Close,
+    /// Is gone at once, without a goodbye: as if a cable had been cut.
+    Vanish,
 }
 
 /// What a peer tells its call.

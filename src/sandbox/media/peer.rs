@@ -156,6 +156,7 @@ impl Peer {
             }
             ToPeer::Play(clip) => self.playout.play(clip),
             ToPeer::Stop => self.playout.stop(),
+            ToPeer::Vanish => return Err(Over),
             ToPeer::Close => self.stage = Stage::Flushing(now() + FLUSH_WITHIN),
         }
         Ok(())
