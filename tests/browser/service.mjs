@@ -116,7 +116,6 @@ algorithms = ["EdDSA"]
 [upstreams.openai]
 base_url = "${sandbox.url}/v1"
 credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
-max_attempts = 1
 
 ${profile('default', '')}
 ${profile('rare', '[profiles.rare.limits]\nmints_per_minute = 1')}
