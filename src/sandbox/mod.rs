@@ -1,6 +1,8 @@
 //! What `ephemint dev` runs in place of the outside world: a simulated `OpenAI` realtime upstream and a simulated issuer, both on
 //! loopback. Nothing here is part of `ephemint serve`.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "until calls are answered"))]
+mod media;
 mod signin;
 mod upstream;
 #[cfg_attr(not(test), expect(dead_code, reason = "until calls are answered"))]
