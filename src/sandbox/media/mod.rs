@@ -5,6 +5,8 @@
 //! panics ends alone, because its task does.
 
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod calls;
 mod demux;
 mod driver;
@@ -18,6 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,6 +40,9 @@ const TO_PEER: usize = 256;
 
 /// What a peer has to say that waits for its call. The last half is for texts: audio that nobody takes is dropped first.
 const FROM_PEER: usize = 512;
+
+/// Bytes of packets that wait in the socket: some 50 ms of `MOST_PEERS` calls.
+const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
 /// Offers that wait for the media thread.
 const OFFERS: usize = 64;
@@ -116,6 +122,8 @@ impl Media {
     pub(super) fn start() -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
+        // As much as the system allows; with less, packets are lost when the thread is held up.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (offers, received) = mpsc::channel(OFFERS);
         let drive = move || {

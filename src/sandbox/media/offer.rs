@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use str0m::change::SdpOffer;
 use str0m::channel::ChannelConfig;
+use str0m::rtp::Extension;
 use str0m::{Candidate, IceCreds, Rtc, RtcError};
 
 use super::{MAX_WAITING, Rejected};
@@ -15,7 +16,8 @@ const LAST_CHANNEL: u16 = 65_534;
 /// Most characters of a reason that come from elsewhere.
 const LONGEST_REASON: usize = 160;
 
-/// ICE-lite with one candidate: this side's socket. Opus and data channels only; other media is refused in the answer.
+/// ICE-lite with one candidate: this side's socket. Opus and data channels only; other media is refused in the answer. No feedback for
+/// bandwidth estimation, which loopback does not need.
 pub(super) fn accept(
     sdp: &str,
     dcid: Option<u16>,
@@ -41,6 +43,9 @@ pub(super) fn accept(
         .set_ice_lite(true)
         .set_local_ice_credentials(credentials)
         .clear_codecs()
+        .clear_extension_map()
+        .set_extension(1, Extension::AudioLevel)
+        .set_extension(4, Extension::RtpMid)
         .enable_opus(true, false)
         .set_sctp_max_buffered_amount(MAX_WAITING)
         .build(now);

@@ -25,7 +25,7 @@ use crate::sandbox::voice::opus::{self, FRAME, Meter};
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long texts may take to be delivered before a close.
-const FLUSH_WITHIN: Duration = Duration::from_millis(30);
+const FLUSH_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long the messages of a close may take to be sent.
 const CLOSE_WITHIN: Duration = Duration::from_millis(100);
