@@ -107,7 +107,7 @@ impl Conversation {
         }
     }
 
-    /// After the first response of `hangs_up`.
+    /// After the first response of `hangs_up`, heard to its end or not.
     fn take_leave(&mut self, now: Duration) {
         if self.scenario == Scenario::HangsUp && self.farewell.is_none() {
             let silent = self.playing.as_ref().map_or(now, |playing| playing.until);
@@ -131,6 +131,7 @@ impl Conversation {
         self.fall_silent();
         if let Some(mut response) = self.active.take() {
             response.finish(Outcome::Interrupted, &mut self.items, &mut self.outbox);
+            self.take_leave(now);
         }
         if let Some((item_id, from)) = playing {
             // Of an item that is deleted or not of this conversation there is nothing to cut.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::session::TurnDetection;
 
-/// Speech has to last this long to count, so that clicks and beeps do not interrupt anybody.
-const ONSET: Duration = Duration::from_millis(100);
+/// Speech has to last this long to count, so that clicks do not interrupt anybody, nor the beeps of Chromium's fake microphone: 20 ms
+/// twice a second, of which 120 ms arrive above -40 dBFS.
+const ONSET: Duration = Duration::from_millis(200);
 /// Speech that goes on may be this much quieter than speech that begins, in dB.
 const HYSTERESIS: f64 = 6.0;
 

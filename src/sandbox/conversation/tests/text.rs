@@ -259,4 +259,7 @@ fn scenarios_do_what_they_say() {
     let mut ends = start(Scenario::HangsUp);
     ends.pass(20 * second());
     assert_eq!(ends.order()[ends.order().len() - 2..], ["output_audio_buffer.stopped", "clean"]);
+    let mut interrupted = start(Scenario::HangsUp);
+    interrupted.pass(second()).speak(-20.0, Duration::from_millis(240)).pass(second());
+    assert_eq!(interrupted.log.last().map(String::as_str), Some("clean"));
 }
