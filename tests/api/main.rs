@@ -17,6 +17,7 @@ mod ask;
 mod audit;
 mod canary;
 mod credentials;
+mod demo;
 mod http;
 mod idempotency;
 mod jwks;

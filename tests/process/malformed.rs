@@ -25,6 +25,8 @@ fn listeners_need_an_address_and_a_port() {
         ("server.listen", "8080", "", "expected a string"),
         ("server.listen", r#"["127.0.0.1:8080"]"#, "", "expected a string"),
         ("admin.listen", r#"":9090""#, "", "address"),
+        ("demo.enabled", r#""yes please""#, "", "bool"),
+        ("demo.profiles", r#"["nowhere"]"#, "demo.profiles[0]", "no profile"),
         ("admin.open_metrics", r#""yes please""#, "", "bool"),
     ]);
 }

@@ -167,6 +167,7 @@ const ALLOWED_HEADERS: &[&str] = &[
     "date",
     "ephemint-session",
     "location",
+    "permissions-policy",
     "ratelimit",
     "ratelimit-policy",
     "referrer-policy",
