@@ -2,7 +2,7 @@
 import { Session } from '../ephemint.js';
 import { announce, byId, show } from './dom.js';
 import { hideProblem, showProblem } from './problem.js';
-import { hideSecret, showSecret } from './secret-card.js';
+import { hideSecret, secretForgotten, showSecret } from './secret-card.js';
 import { Steps } from './steps.js';
 import { TOOLS } from './tools.js';
 import { showUsage, startClock, stopClock } from './usage-card.js';
@@ -111,6 +111,7 @@ export class Call {
       byId('call-id').textContent = callId ?? '';
       show(byId('call-id-row'), Boolean(callId));
       this.#steps.reach('call');
+      secretForgotten();
     });
     on('track', ({ stream }) => this.#meters.listen('assistant', stream));
     on('event', (event) => {
@@ -128,7 +129,7 @@ export class Call {
   }
 
   #onState(session, { state, stage, attempt, reconnected, reason, error }) {
-    this.#log.add('page', { type: `state ${state}`, stage, attempt, reason });
+    this.#log.add('page', { type: stage ? `${state}: ${stage}` : state, attempt, reason });
     const calling = state === 'connecting' || state === 'reconnecting';
     if (calling && stage) {
       const [text, hint] = STAGES[stage];
@@ -158,6 +159,7 @@ export class Call {
   #onClosed(reason, error) {
     this.#session = undefined;
     stopClock();
+    secretForgotten();
     this.#meters.stop();
     const [text, hint] = GOODBYES[reason] ?? GOODBYES.closed;
     this.#tell('closed', text, hint);

@@ -4,6 +4,7 @@ import { byId, show } from './dom.js';
 const CIRCUMFERENCE = 2 * Math.PI * 42;
 
 let ticking;
+let forgotten = false;
 
 /** @param {{ hint: string, expiresAt: number }} secret `expiresAt` in unix seconds */
 export function showSecret({ hint, expiresAt }) {
@@ -12,20 +13,32 @@ export function showSecret({ hint, expiresAt }) {
   show(byId('secret-none'), false);
   show(byId('secret-some'), true);
   clearInterval(ticking);
+  forgotten = false;
   const tick = () => {
     const left = Math.max(0, expiresAt - Date.now() / 1000);
     byId('secret-left').textContent = left >= 1 ? String(Math.ceil(left)) : '0';
     byId('secret-ring').style.setProperty('stroke-dashoffset', String(CIRCUMFERENCE * (1 - Math.min(1, left / lifetime))));
     byId('secret-card').classList.toggle('expired', left <= 0);
-    byId('secret-state').textContent = left > 0 ? 'This page has forgotten it already' : 'Expired. A running call goes on';
+    byId('secret-state').textContent = stateText(left);
     if (left <= 0) clearInterval(ticking);
   };
   ticking = setInterval(tick, 500);
   tick();
 }
 
+/** The call is answered or given up: nothing holds the value any more. */
+export function secretForgotten() {
+  forgotten = true;
+  byId('secret-state').textContent = stateText(1);
+}
+
 export function hideSecret() {
   clearInterval(ticking);
   show(byId('secret-none'), true);
   show(byId('secret-some'), false);
+}
+
+function stateText(left) {
+  if (left <= 0) return 'Expired. A running call goes on';
+  return forgotten ? 'This page has forgotten it already' : 'In memory until the call is answered';
 }
