@@ -1,4 +1,4 @@
-// Small helpers around the document. Text always goes in as text, never as markup.
+// Small functions around the document. Text always goes in as text, never as markup.
 
 /** The element with this id; every id that the modules name is in index.html. */
 export function byId(id) {
