@@ -22,9 +22,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<SessionId>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<Pseudonym>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<&'a str>,
@@ -102,12 +102,4 @@ impl<'a> Entry<'a> {
 fn timestamp<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     serializer.collect_str(&Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
-}
-
-#[expect(clippy::ref_option, reason = "serde's signature")]
-fn displayed<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
 }

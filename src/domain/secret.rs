@@ -1,6 +1,7 @@
 //! Secrets that do not print, and the references that name them.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{constant_time, digest, rand};
@@ -96,8 +97,16 @@ impl fmt::Debug for Credential {
 }
 
 /// A SHA-256 digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sha256(pub(crate) [u8; 32]);
+
+/// Half of a digest is as evenly spread as all of it; two that share it still differ in `==`.
+impl Hash for Sha256 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [start, ..] = self.0.as_chunks::<16>().0 else { return };
+        state.write(start);
+    }
+}
 
 impl Sha256 {
     pub(crate) fn of(bytes: &[u8]) -> Self {

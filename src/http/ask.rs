@@ -53,9 +53,12 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
             .about("Authorization")
     };
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
-    let text = value
-        .to_str()
-        .map_err(|_| Refusal::new(Code::InvalidToken, "The Authorization header holds characters that no token has."))?;
+    // A header value holds no control characters but the tab, so ASCII is all that is left to ask for. (`to_str` asks byte by byte,
+    // and a token has a thousand of them.)
+    let text = std::str::from_utf8(value.as_bytes())
+        .ok()
+        .filter(|text| text.is_ascii())
+        .ok_or_else(|| Refusal::new(Code::InvalidToken, "The Authorization header holds characters that no token has."))?;
     let (scheme, token) = text.trim().split_once(' ').ok_or_else(missing)?;
     let token = token.trim_start();
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() { Ok(Credential::from(token)) } else { Err(missing()) }

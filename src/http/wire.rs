@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::admit::{Rule, Standing};
 use crate::bind::{Binding, State};
-use crate::domain::ids::hex;
+use crate::domain::ids::{SessionId, hex};
 use crate::issue::token::Issued;
 use crate::provider::PublicSession;
 
@@ -33,7 +33,8 @@ struct Repeated<'a> {
 #[derive(Serialize, ToSchema)]
 struct Ours<'a> {
     /// Names the session at `/v1/sessions/{id}`.
-    session_id: String,
+    #[schema(value_type = String)]
+    session_id: SessionId,
     profile: &'a str,
     /// Where to send the SDP offer, with the client secret.
     calls_url: &'a str,
@@ -43,7 +44,7 @@ impl<'a> From<&'a Issued> for ClientSecret<'a> {
     fn from(issued: &'a Issued) -> Self {
         let (value, expires_at) = (issued.minted.token().reveal_to_owner(), issued.minted.expires_at());
         let ephemint = Ours {
-            session_id: issued.binding.session().to_string(),
+            session_id: issued.binding.session(),
             profile: issued.binding.profile(),
             calls_url: issued.minted.calls_url(),
         };
@@ -54,7 +55,8 @@ impl<'a> From<&'a Issued> for ClientSecret<'a> {
 /// One of the caller's sessions.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
-    session_id: String,
+    #[schema(value_type = String)]
+    session_id: SessionId,
     profile: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     tenant: String,
@@ -71,7 +73,7 @@ pub(super) struct Session {
 impl From<&Binding> for Session {
     fn from(binding: &Binding) -> Self {
         Self {
-            session_id: binding.session().to_string(),
+            session_id: binding.session(),
             profile: binding.profile().to_string(),
             tenant: binding.tenant().to_owned(),
             state: match binding.state() {
