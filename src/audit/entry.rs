@@ -26,6 +26,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) session_id: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<Pseudonym>,
+    /// The configured identity that vouches for the user: `jwt.main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl<'a> Entry<'a> {
             trace_id,
             session_id: None,
             user: None,
+            identity: None,
             tenant: None,
             profile: None,
             upstream: None,

@@ -10,17 +10,17 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::Unauthenticated;
+use super::claims::{Reading, names_audience};
 use super::jwks::{KeyLease, KeySource, NoKey};
 use super::verified::{Validity, Verified};
-use super::{Principal, Unauthenticated};
-use crate::config::{Algorithm, Jwt};
+use crate::config::{Algorithm, ClaimPath, Jwt};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::json::parse_strict;
 
 const MAX_TOKEN: usize = 8 * 1024;
 const MAX_KEY_ID: usize = 256;
 const MAX_TYPE: usize = 64;
-const MAX_NAME: usize = 256;
 const RETRY_IDENTITY: Duration = Duration::from_secs(5);
 
 /// A token whose signature has not been looked at. Nothing of it may be believed.
@@ -102,10 +102,12 @@ fn optional_text(header: &Map<String, Value>, name: &str, most: usize) -> Result
 
 /// One configured issuer.
 pub(super) struct Issuer {
+    /// As the audit trail names it.
+    pub(super) identity: Arc<str>,
     pub(super) settings: Jwt,
     pub(super) keys: Arc<KeySource>,
     /// Claims that profiles ask for.
-    pub(super) asked_claims: Arc<[String]>,
+    pub(super) asked_claims: Arc<[ClaimPath]>,
 }
 
 impl Issuer {
@@ -136,23 +138,11 @@ impl Issuer {
     pub(super) fn principal(&self, signed: SignedClaims, names: &Pseudonymizer) -> Result<Verified, Unauthenticated> {
         let claims = &signed.claims;
         let validity = self.validity(claims).ok_or(Unauthenticated::Invalid)?;
-        let ours = claims.get("aud").is_some_and(|aud| self.is_for_us(aud));
-        let required = self.settings.required_claims.iter().all(|rule| rule.holds(claims.get(&rule.claim)));
-        let subject =
-            claims.get(&self.settings.user_claim).and_then(name).filter(|_| ours && required).ok_or(Unauthenticated::Invalid)?;
-        let tenant = match &self.settings.tenant_claim {
-            Some(claim) => claims.get(claim).and_then(name).ok_or(Unauthenticated::Invalid)?,
-            None => "",
-        };
-        if !self.has_scopes(claims) {
-            return Err(Unauthenticated::InsufficientScope);
+        if !names_audience(claims.get("aud"), &self.settings.audience) {
+            return Err(Unauthenticated::Invalid);
         }
-        let principal = Principal {
-            user: names.pseudonym(tenant, &self.settings.issuer, subject),
-            tenant: tenant.into(),
-            groups: texts(claims.get(&self.settings.groups_claim)),
-            claims: self.asked_claims.iter().filter_map(|claim| Some((claim.clone(), claims.get(claim)?.clone()))).collect(),
-        };
+        let (mapping, issuer, identity) = (&self.settings.mapping, self.settings.issuer.as_str(), &self.identity);
+        let principal = Reading { mapping, identity, issuer, asked: &self.asked_claims, names }.principal(claims)?;
         Ok(Verified { principal: Arc::new(principal), validity, keys: signed.keys })
     }
 
@@ -164,36 +154,5 @@ impl Issuer {
         let not_before = seconds("nbf").unwrap_or(Some(0))?;
         let issued_at = seconds("iat").unwrap_or(Some(0))?;
         Some(Validity { from: not_before.max(issued_at).saturating_sub(leeway), until })
-    }
-
-    fn is_for_us(&self, audience: &Value) -> bool {
-        let accepted = |value: &Value| value.as_str().is_some_and(|aud| self.settings.audience.iter().any(|ours| ours == aud));
-        match audience {
-            Value::Array(several) => several.iter().all(Value::is_string) && several.iter().any(accepted),
-            single => accepted(single),
-        }
-    }
-
-    /// `scope` is a list separated by spaces (RFC 8693, section 4.2), `scp` the same or an array.
-    fn has_scopes(&self, claims: &Map<String, Value>) -> bool {
-        let granted: Vec<String> = ["scope", "scp"]
-            .into_iter()
-            .flat_map(|claim| texts(claims.get(claim)))
-            .flat_map(|text| text.split(' ').map(String::from).collect::<Vec<_>>())
-            .collect();
-        self.settings.required_scopes.iter().all(|scope| granted.contains(scope))
-    }
-}
-
-/// A user's or tenant's name: text, not empty, of a sane length, without control characters.
-fn name(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control))
-}
-
-fn texts(claim: Option<&Value>) -> Vec<String> {
-    match claim {
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(String::from).collect(),
-        _ => Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::authenticate::Principal;
-use crate::config::{self, Api, ClaimRule, Limits};
+use crate::config::{self, Api, ClaimPath, ClaimRule, Limits};
 use crate::domain::ask::Ask;
 use crate::domain::ttl::Ttl;
 use session::{Rules, Shaped};
@@ -139,8 +139,8 @@ impl Policy {
     }
 
     /// Claims that some profile asks for.
-    pub(crate) fn asked_claims(&self) -> Vec<String> {
-        let mut claims: Vec<String> =
+    pub(crate) fn asked_claims(&self) -> Vec<ClaimPath> {
+        let mut claims: Vec<ClaimPath> =
             self.profiles.values().flat_map(|profile| &profile.allow_claims).map(|rule| rule.claim.clone()).collect();
         claims.sort_unstable();
         claims.dedup();
@@ -152,7 +152,7 @@ impl Policy {
         let profile = self
             .profiles
             .get(profile)
-            .filter(|profile| door.leads_to(profile.api) && admits(profile, principal))
+            .filter(|profile| door.leads_to(profile.api) && principal.may_use(&profile.name) && admits(profile, principal))
             .ok_or(Forbidden::Profile)?;
         let ttl = ask.ttl.unwrap_or(profile.ttl);
         if ttl > profile.max_ttl {

@@ -121,7 +121,7 @@ mod tests {
 
     use super::{Forbidden, Rules, Shaped};
     use crate::config::MaySet;
-    use crate::config::check::profile::pointer_tokens;
+    use crate::domain::json::pointer_tokens;
 
     fn shape(may_set: &[(&str, Option<Value>)], asked: &Value) -> Result<Option<Value>, String> {
         let profile = json!({"type": "realtime", "model": "m", "instructions": "be kind", "audio": {"output": {"voice": "marin", "speed": 1.0}}, "tools": [{"type": "function", "name": "f"}]});

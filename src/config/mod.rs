@@ -1,6 +1,7 @@
 //! Configuration: raw (as written) -> load (file < environment) -> check (every problem at once) -> [`Config`].
 
 pub(crate) mod check;
+mod identity;
 pub(crate) mod load;
 pub(crate) mod problem;
 pub(crate) mod raw;
@@ -17,6 +18,7 @@ use url::Url;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::ReadSecret;
+pub(crate) use identity::{Algorithm, ClaimMapping, ClaimPath, ClaimRule, Identity, Jwt};
 use load::Loaded;
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, Environment, LogFormat};
@@ -85,85 +87,6 @@ pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
     pub(crate) token: Option<Secret>,
     pub(crate) open_metrics: bool,
-}
-
-pub(crate) struct Identity {
-    pub(crate) jwt: Vec<Jwt>,
-    pub(crate) verified_token_lifetime: Duration,
-    pub(crate) verified_tokens: u64,
-}
-
-pub(crate) struct Jwt {
-    pub(crate) name: String,
-    pub(crate) issuer: String,
-    pub(crate) audience: Vec<String>,
-    /// Absent: discovery.
-    pub(crate) jwks_url: Option<Url>,
-    pub(crate) algorithms: Vec<Algorithm>,
-    /// Lower case.
-    pub(crate) token_types: Vec<String>,
-    pub(crate) user_claim: String,
-    pub(crate) tenant_claim: Option<String>,
-    pub(crate) groups_claim: String,
-    pub(crate) required_scopes: Vec<String>,
-    pub(crate) required_claims: Vec<ClaimRule>,
-    pub(crate) leeway_seconds: u64,
-    pub(crate) cooldown: Duration,
-    pub(crate) max_stale: Duration,
-}
-
-/// A signature algorithm of RFC 7518 and RFC 8037, with an asymmetric key. HMAC and `none` have no name here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Es256,
-    Es384,
-    Es512,
-    EdDsa,
-}
-
-impl Algorithm {
-    pub(crate) const NAMES: [(&'static str, Self); 10] = [
-        ("RS256", Self::Rs256),
-        ("RS384", Self::Rs384),
-        ("RS512", Self::Rs512),
-        ("PS256", Self::Ps256),
-        ("PS384", Self::Ps384),
-        ("PS512", Self::Ps512),
-        ("ES256", Self::Es256),
-        ("ES384", Self::Es384),
-        ("ES512", Self::Es512),
-        ("EdDSA", Self::EdDsa),
-    ];
-
-    /// Exact spelling only.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
-    }
-}
-
-/// A claim and the values it may have.
-#[derive(Clone, Debug)]
-pub(crate) struct ClaimRule {
-    pub(crate) claim: String,
-    pub(crate) one_of: Vec<Value>,
-}
-
-impl ClaimRule {
-    /// Whether `claim` has, or as an array holds, one of the values.
-    pub(crate) fn holds(&self, claim: Option<&Value>) -> bool {
-        let matches = |value: &Value| self.one_of.iter().any(|wanted| crate::domain::json::same(wanted, value));
-        match claim {
-            Some(Value::Array(values)) => values.iter().any(matches),
-            Some(value) => matches(value),
-            None => false,
-        }
-    }
 }
 
 pub(crate) struct Upstream {

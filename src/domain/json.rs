@@ -37,6 +37,13 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
+/// Splits a JSON pointer (RFC 6901) into unescaped reference tokens. `None` when it is not one, or points at the whole document.
+pub(crate) fn pointer_tokens(pointer: &str) -> Option<Vec<String>> {
+    let escapes = pointer.replace("~0", "").replace("~1", "");
+    let valid = pointer.starts_with('/') && pointer.len() > 1 && !escapes.contains('~');
+    valid.then(|| pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect())
+}
+
 /// Equality of JSON values in which 1 and 1.0 are the same number.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -133,7 +140,7 @@ impl<'de> Visitor<'de> for Strict {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{MAX_DEPTH, parse_strict, same};
+    use super::{MAX_DEPTH, parse_strict, pointer_tokens, same};
 
     fn nested(depth: usize) -> String {
         format!("{}{}", "[".repeat(depth), "]".repeat(depth))
@@ -166,5 +173,13 @@ mod tests {
         assert!(!same(&json!([1, 2]), &json!([2, 1])));
         assert!(!same(&json!(1), &json!("1")));
         assert!(!same(&Value::Null, &json!(false)));
+    }
+
+    #[test]
+    fn a_pointer_names_a_place_inside() {
+        assert_eq!(pointer_tokens("/audio/output/a~1b~0c").unwrap(), ["audio", "output", "a/b~c"]);
+        for bad in ["", "/", "audio", "/a~2", "/a~"] {
+            assert_eq!(pointer_tokens(bad), None, "{bad}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use url::form_urlencoded;
 
 use super::edge::{Arrival, IDEMPOTENCY_KEY};
 use crate::admit::IdempotencyKey;
+use crate::authenticate::Presented;
 use crate::authorize::Door;
 use crate::config::DEFAULT_PROFILE;
 use crate::domain::ask::Ask;
@@ -44,6 +45,11 @@ fn profile(query: &str) -> Box<str> {
         (Some(name), None) if name.len() <= MAX_PROFILE_NAME => name.into(),
         _ => "".into(),
     }
+}
+
+/// What the caller presents to prove who they are.
+pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Refusal> {
+    Ok(Presented { credential: credential(headers)? })
 }
 
 /// The bearer token (RFC 6750, section 2.1). Nothing else is a credential: no query, no form, no cookie.

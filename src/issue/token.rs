@@ -11,13 +11,12 @@ use prometheus_client::metrics::counter::Counter;
 use super::refusal::{Code, Refusal};
 use crate::admit::{Admission, Denied, IdempotencyKey, Permit, Standing};
 use crate::audit::{Auditor, Entry};
-use crate::authenticate::{Authenticator, Principal};
+use crate::authenticate::{Authenticator, Presented, Principal};
 use crate::authorize::{Door, Grant, Policy};
 use crate::bind::{Binding, Bindings};
 use crate::domain::ask::Ask;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
-use crate::domain::secret::Credential;
 use crate::domain::trace::Trace;
 use crate::provider::{Minted, Provider};
 use crate::tasks::Tasks;
@@ -72,11 +71,11 @@ impl Issuer {
     pub(crate) async fn issue(
         self: &Rc<Self>,
         call: Call,
-        credential: Result<Credential, Refusal>,
+        presented: Result<Presented, Refusal>,
         body: impl Future<Output = Result<Wish, Refusal>>,
     ) -> Result<Issued, Refusal> {
         let call = Rc::new(call);
-        let (principal, granted) = self.granted(&call, credential, body).await;
+        let (principal, granted) = self.granted(&call, presented, body).await;
         let (grant, retry_of) = match granted {
             Ok(granted) => granted,
             Err(refusal) => return Err(self.refused(&call, principal.as_deref(), refusal).await),
@@ -101,11 +100,11 @@ impl Issuer {
     async fn granted(
         &self,
         call: &Call,
-        credential: Result<Credential, Refusal>,
+        presented: Result<Presented, Refusal>,
         body: impl Future<Output = Result<Wish, Refusal>>,
     ) -> (Option<Arc<Principal>>, Result<(Grant, Option<IdempotencyKey>), Refusal>) {
-        let authenticated = match credential {
-            Ok(credential) => self.stages.authenticator.authenticate(&credential).await.map_err(Refusal::from),
+        let authenticated = match presented {
+            Ok(presented) => self.stages.authenticator.authenticate(&presented).await.map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
         let principal = match authenticated {
@@ -196,5 +195,6 @@ impl Issuer {
 
 fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
     entry.user = Some(*principal.user());
+    entry.identity = Some(principal.identity());
     entry.tenant = Some(principal.tenant()).filter(|tenant| !tenant.is_empty());
 }

@@ -33,6 +33,7 @@ async fn a_mint_is_written_down_with_everything_but_secrets_and_names() {
         ("upstream", json!("openai")),
         ("organization", json!("org-test")),
         ("project", json!("proj_test")),
+        ("identity", json!("jwt.main")),
         ("tenant", json!("tenant-7")),
         ("key", json!(fingerprint(secrets::PRIMARY_KEY))),
         ("upstream_request_id", json!("req_00000001")),

@@ -1,7 +1,7 @@
 //! From what is written to what can be run. Every problem is found in one pass.
 
 mod identity;
-pub(crate) mod profile;
+mod profile;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

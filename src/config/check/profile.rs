@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Check;
 use crate::config::raw::{RawLimits, RawMaySet, RawProfile, RawUpstream};
 use crate::config::{Api, Limits, MaySet, Profile, Upstream};
+use crate::domain::json::pointer_tokens;
 
 impl Check<'_> {
     pub(super) fn profiles(
@@ -148,26 +149,6 @@ impl Check<'_> {
             mints_per_minute: self.range(&format!("{key}.mints_per_minute"), raw.mints_per_minute, 1, MOST),
             concurrent_calls,
             monthly_mints,
-        }
-    }
-}
-
-/// Splits a JSON pointer (RFC 6901) into unescaped reference tokens. `None` when it is not one, or points at the whole document.
-pub(crate) fn pointer_tokens(pointer: &str) -> Option<Vec<String>> {
-    let escapes = pointer.replace("~0", "").replace("~1", "");
-    let valid = pointer.starts_with('/') && pointer.len() > 1 && !escapes.contains('~');
-    valid.then(|| pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pointer_tokens;
-
-    #[test]
-    fn a_pointer_names_a_place_inside() {
-        assert_eq!(pointer_tokens("/audio/output/a~1b~0c").unwrap(), ["audio", "output", "a/b~c"]);
-        for bad in ["", "/", "audio", "/a~2", "/a~"] {
-            assert_eq!(pointer_tokens(bad), None, "{bad}");
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The configuration as it is written: every key, its default, its meaning. Nothing here is checked yet.
 
+mod identity;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub(crate) use identity::{RawIdentity, RawJwt, RawMapping};
 
 /// How careful the checks of the configuration are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -104,76 +108,6 @@ pub(crate) struct RawPrivacy {
     /// Reference to the HMAC key that turns users into pseudonyms, at least 16 characters. Required in prod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pseudonym_key: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawIdentity {
-    /// JWT issuers, by name.
-    pub(crate) jwt: BTreeMap<String, RawJwt>,
-    /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
-    pub(crate) verified_token_seconds: u64,
-    /// Verified tokens remembered at most.
-    pub(crate) verified_tokens: u64,
-}
-
-impl Default for RawIdentity {
-    fn default() -> Self {
-        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000 }
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawJwt {
-    /// The issuer, exactly as the tokens' `iss` has it.
-    pub(crate) issuer: String,
-    /// Accepted audiences; a token must name at least one.
-    pub(crate) audience: Vec<String>,
-    /// The issuer's key set. Default: what discovery says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) jwks_url: Option<String>,
-    /// Accepted signature algorithms, of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA.
-    pub(crate) algorithms: Vec<String>,
-    /// Accepted `typ` headers, without regard to case; a token without one is accepted too.
-    pub(crate) token_types: Vec<String>,
-    /// The claim that names the user.
-    pub(crate) user_claim: String,
-    /// The claim that names the user's tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tenant_claim: Option<String>,
-    /// The claim that lists the user's groups.
-    pub(crate) groups_claim: String,
-    /// Scopes that every token must carry (`scope` or `scp`).
-    pub(crate) required_scopes: Vec<String>,
-    /// Claims that every token must carry, with the value or one of the values.
-    pub(crate) required_claims: BTreeMap<String, Value>,
-    /// Clock difference forgiven at `exp`, `nbf` and `iat`. 0..=60.
-    pub(crate) leeway_seconds: u64,
-    /// Least time between two fetches caused by unknown key ids.
-    pub(crate) jwks_cooldown_seconds: u64,
-    /// How long known keys stay in use when the issuer cannot be reached, counted from when their next fetch was due. 0..=86400.
-    pub(crate) jwks_max_stale_seconds: u64,
-}
-
-impl Default for RawJwt {
-    fn default() -> Self {
-        Self {
-            issuer: String::new(),
-            audience: Vec::new(),
-            jwks_url: None,
-            algorithms: ["RS256", "ES256", "EdDSA"].map(String::from).into(),
-            token_types: ["JWT", "at+jwt", "application/at+jwt"].map(String::from).into(),
-            user_claim: "sub".into(),
-            tenant_claim: None,
-            groups_claim: "groups".into(),
-            required_scopes: Vec::new(),
-            required_claims: BTreeMap::new(),
-            leeway_seconds: 30,
-            jwks_cooldown_seconds: 30,
-            jwks_max_stale_seconds: 3600,
-        }
-    }
 }
 
 /// Which API an upstream speaks.

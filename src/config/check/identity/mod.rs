@@ -1,16 +1,18 @@
 //! Who may call.
 
+mod jwt;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Check;
-use crate::config::raw::{RawIdentity, RawJwt};
-use crate::config::{Algorithm, ClaimRule, Identity, Jwt};
+use crate::config::raw::{RawIdentity, RawMapping};
+use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
 
 impl Check<'_> {
-    pub(super) fn identity(&mut self, raw: &RawIdentity) -> Identity {
+    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity) -> Identity {
         if raw.jwt.is_empty() {
             self.problem(
                 "identity",
@@ -38,74 +40,7 @@ impl Check<'_> {
         }
     }
 
-    fn jwt(&mut self, key: &str, name: &str, raw: &RawJwt) -> Option<Jwt> {
-        let issuer = if raw.issuer.is_empty() {
-            self.problem(format!("{key}.issuer"), "write the issuer exactly as the tokens' iss claim has it");
-            None
-        } else {
-            self.url(&format!("{key}.issuer"), &raw.issuer)
-        };
-        let jwks_url = raw.jwks_url.as_ref().map(|text| self.url(&format!("{key}.jwks_url"), text));
-        if raw.audience.is_empty() || raw.audience.iter().any(String::is_empty) {
-            self.problem(
-                format!("{key}.audience"),
-                "list at least one audience; without it a token made for another service would be accepted",
-            );
-        }
-        if raw.user_claim.is_empty() {
-            self.problem(format!("{key}.user_claim"), "name the claim that identifies the user; the default is sub");
-        }
-        let algorithms = self.algorithms(&format!("{key}.algorithms"), &raw.algorithms);
-        let required_claims = self.claim_rules(&format!("{key}.required_claims"), &raw.required_claims);
-        let leeway_seconds = self.range(&format!("{key}.leeway_seconds"), raw.leeway_seconds, 0, 60);
-        let cooldown =
-            Duration::from_secs(self.range(&format!("{key}.jwks_cooldown_seconds"), raw.jwks_cooldown_seconds, 1, 3600));
-        let max_stale =
-            Duration::from_secs(self.range(&format!("{key}.jwks_max_stale_seconds"), raw.jwks_max_stale_seconds, 0, 86_400));
-        issuer?;
-        Some(Jwt {
-            name: name.to_owned(),
-            issuer: raw.issuer.clone(),
-            audience: raw.audience.clone(),
-            jwks_url: match jwks_url {
-                Some(checked) => Some(checked?),
-                None => None,
-            },
-            algorithms,
-            token_types: raw.token_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
-            user_claim: raw.user_claim.clone(),
-            tenant_claim: raw.tenant_claim.clone(),
-            groups_claim: raw.groups_claim.clone(),
-            required_scopes: raw.required_scopes.clone(),
-            required_claims,
-            leeway_seconds,
-            cooldown,
-            max_stale,
-        })
-    }
-
-    fn algorithms(&mut self, key: &str, names: &[String]) -> Vec<Algorithm> {
-        if names.is_empty() {
-            self.problem(key, "list at least one algorithm, for example [\"RS256\"]");
-        }
-        let mut known = Vec::new();
-        for (i, name) in names.iter().enumerate() {
-            let unsafe_name = name.to_ascii_lowercase();
-            match Algorithm::parse(name) {
-                Some(algorithm) => known.push(algorithm),
-                None if unsafe_name.starts_with("hs") || unsafe_name == "none" => {
-                    self.problem(format!("{key}[{i}]"), "shared-secret (HS*) and unsigned (none) tokens are never accepted; use one of RS256 PS256 ES256 EdDSA and their larger kin");
-                }
-                None => self.problem(
-                    format!("{key}[{i}]"),
-                    "not a known algorithm; known are RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA",
-                ),
-            }
-        }
-        known
-    }
-
-    pub(super) fn claim_rules(&mut self, key: &str, raw: &BTreeMap<String, Value>) -> Vec<ClaimRule> {
+    pub(in crate::config::check) fn claim_rules(&mut self, key: &str, raw: &BTreeMap<String, Value>) -> Vec<ClaimRule> {
         let mut rules = Vec::new();
         for (claim, value) in raw {
             let one_of = match value {
@@ -118,8 +53,35 @@ impl Check<'_> {
                     "write the wanted value (text, number or boolean) or a list of such values",
                 );
             }
-            rules.push(ClaimRule { claim: claim.clone(), one_of });
+            rules.extend(self.claim_path(&format!("{key}.{claim}"), claim).map(|claim| ClaimRule { claim, one_of }));
         }
         rules
+    }
+
+    fn mapping(&mut self, key: &str, raw: RawMapping<'_>) -> Option<ClaimMapping> {
+        let user = if raw.user_claim.is_empty() {
+            self.problem(format!("{key}.user_claim"), "name the claim that identifies the user; the default is sub");
+            None
+        } else {
+            self.claim_path(&format!("{key}.user_claim"), raw.user_claim)
+        };
+        let tenant = raw.tenant_claim.map(|claim| self.claim_path(&format!("{key}.tenant_claim"), claim));
+        let groups = self.claim_path(&format!("{key}.groups_claim"), raw.groups_claim);
+        let required_claims = self.claim_rules(&format!("{key}.required_claims"), raw.required_claims);
+        Some(ClaimMapping {
+            user: user?,
+            tenant: tenant.map_or(Some(None), |checked| checked.map(Some))?,
+            groups: groups?,
+            required_scopes: raw.required_scopes.to_vec(),
+            required_claims,
+        })
+    }
+
+    fn claim_path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {
+        let path = ClaimPath::parse(text);
+        if path.is_none() {
+            self.problem(key, "write a claim's name, or the JSON pointer of a nested one, for example \"/realm_access/roles\"");
+        }
+        path
     }
 }

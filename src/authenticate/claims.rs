@@ -1,0 +1,85 @@
+//! From claims to a [`Principal`], whoever vouches for them: a signed token, an issuer that was asked, a sign-in.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{Principal, Unauthenticated};
+use crate::config::{ClaimMapping, ClaimPath};
+use crate::domain::ids::Pseudonymizer;
+
+const MAX_NAME: usize = 256;
+
+/// How claims are read, and which of them profiles ask for.
+pub(super) struct Reading<'a> {
+    pub(super) mapping: &'a ClaimMapping,
+    /// As the audit trail names it.
+    pub(super) identity: &'a Arc<str>,
+    /// Who vouches for the claims: users of two issuers are never the same.
+    pub(super) issuer: &'a str,
+    /// Claims that profiles ask for; no others are kept.
+    pub(super) asked: &'a [ClaimPath],
+    pub(super) names: &'a Pseudonymizer,
+}
+
+impl Reading<'_> {
+    /// Judges claims that are known to be genuine. Their validity in time is the caller's to check.
+    pub(super) fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, Unauthenticated> {
+        let mapping = self.mapping;
+        let required = mapping.required_claims.iter().all(|rule| rule.holds(rule.claim.find(claims)));
+        let subject = mapping.user.find(claims).and_then(name).filter(|_| required).ok_or(Unauthenticated::Invalid)?;
+        let tenant = match &mapping.tenant {
+            Some(claim) => claim.find(claims).and_then(name).ok_or(Unauthenticated::Invalid)?,
+            None => "",
+        };
+        if !has_scopes(claims, &mapping.required_scopes) {
+            return Err(Unauthenticated::InsufficientScope);
+        }
+        let asked = self.asked.iter().filter_map(|claim| Some((claim.clone(), claim.find(claims)?.clone())));
+        Ok(Principal {
+            identity: self.identity.clone(),
+            user: self.names.pseudonym(tenant, self.issuer, subject),
+            tenant: tenant.into(),
+            groups: texts(mapping.groups.find(claims)),
+            claims: asked.collect(),
+            profiles: None,
+        })
+    }
+}
+
+/// `scope` is a list separated by spaces (RFC 8693, section 4.2), `scp` the same or an array.
+fn has_scopes(claims: &Map<String, Value>, required: &[String]) -> bool {
+    let granted: Vec<String> = ["scope", "scp"]
+        .into_iter()
+        .flat_map(|claim| texts(claims.get(claim)))
+        .flat_map(|text| text.split(' ').map(String::from).collect::<Vec<_>>())
+        .collect();
+    required.iter().all(|scope| granted.contains(scope))
+}
+
+/// A user's or tenant's name: text, not empty, of a sane length, without control characters.
+fn name(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| is_name(text))
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn texts(claim: Option<&Value>) -> Vec<String> {
+    match claim {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(String::from).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether `aud` (RFC 7519, section 4.1.3) names one of the accepted audiences. A list holds text only.
+pub(super) fn names_audience(audience: Option<&Value>, accepted: &[String]) -> bool {
+    let ours = |value: &Value| value.as_str().is_some_and(|aud| accepted.iter().any(|ours| ours == aud));
+    match audience {
+        Some(Value::Array(several)) => several.iter().all(Value::is_string) && several.iter().any(ours),
+        Some(single) => ours(single),
+        None => false,
+    }
+}

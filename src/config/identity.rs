@@ -1,0 +1,111 @@
+//! Who may call: `[identity]`, checked.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::domain::json::{pointer_tokens, same};
+
+pub(crate) struct Identity {
+    pub(crate) jwt: Vec<Jwt>,
+    pub(crate) verified_token_lifetime: Duration,
+    pub(crate) verified_tokens: u64,
+}
+
+pub(crate) struct Jwt {
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    pub(crate) audience: Vec<String>,
+    /// Absent: discovery.
+    pub(crate) jwks_url: Option<Url>,
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// Lower case.
+    pub(crate) token_types: Vec<String>,
+    pub(crate) mapping: ClaimMapping,
+    pub(crate) leeway_seconds: u64,
+    pub(crate) cooldown: Duration,
+    pub(crate) max_stale: Duration,
+}
+
+/// A signature algorithm of RFC 7518 and RFC 8037, with an asymmetric key. HMAC and `none` have no name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    Es512,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub(crate) const NAMES: [(&'static str, Self); 10] = [
+        ("RS256", Self::Rs256),
+        ("RS384", Self::Rs384),
+        ("RS512", Self::Rs512),
+        ("PS256", Self::Ps256),
+        ("PS384", Self::Ps384),
+        ("PS512", Self::Ps512),
+        ("ES256", Self::Es256),
+        ("ES384", Self::Es384),
+        ("ES512", Self::Es512),
+        ("EdDSA", Self::EdDsa),
+    ];
+
+    /// Exact spelling only.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
+    }
+}
+
+/// What the claims about a user say of them, and what they must say.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimMapping {
+    pub(crate) user: ClaimPath,
+    /// Present: every user must have a tenant.
+    pub(crate) tenant: Option<ClaimPath>,
+    pub(crate) groups: ClaimPath,
+    pub(crate) required_scopes: Vec<String>,
+    pub(crate) required_claims: Vec<ClaimRule>,
+}
+
+/// Where a claim is: its name, or, written as a JSON pointer, the names on the way to a nested one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClaimPath(Vec<String>);
+
+impl ClaimPath {
+    /// `None` for an empty name and for what is no pointer though it begins with a slash.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.starts_with('/') { pointer_tokens(text).map(Self) } else { (!text.is_empty()).then(|| Self(vec![text.into()])) }
+    }
+
+    /// The claim, if it is there. Only objects are gone through: a place in a list has no name of its own.
+    pub(crate) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        let (last, way) = self.0.split_last()?;
+        way.iter().try_fold(claims, |at, name| at.get(name)?.as_object())?.get(last)
+    }
+}
+
+/// A claim and the values it may have.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimRule {
+    pub(crate) claim: ClaimPath,
+    pub(crate) one_of: Vec<Value>,
+}
+
+impl ClaimRule {
+    /// Whether `claim` has, or as an array holds, one of the values.
+    pub(crate) fn holds(&self, claim: Option<&Value>) -> bool {
+        let matches = |value: &Value| self.one_of.iter().any(|wanted| same(wanted, value));
+        match claim {
+            Some(Value::Array(values)) => values.iter().any(matches),
+            Some(value) => matches(value),
+            None => false,
+        }
+    }
+}
