@@ -108,3 +108,6 @@ impl World {
         runtime.block_on(async { server.disable_signals().listen(socket)?.run().await })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
@@ -22,13 +22,15 @@ pub(super) fn now() -> Instant {
 /// What a browser does in a call.
 #[cfg(test)]
 #[expect(clippy::struct_excessive_bools, reason = "what has happened so far")]
-pub(super) struct Browser {
+pub(in crate::sandbox) struct Browser {
     pub(super) rtc: Box<Rtc>,
+    /// What its offer waits for.
+    pending: Option<SdpPendingOffer>,
     socket: UdpSocket,
     pub(super) mid: Option<Mid>,
     pub(super) channel: ChannelId,
     connected: bool,
-    pub(super) open: bool,
+    pub(in crate::sandbox) open: bool,
     pub(super) closed: bool,
     /// What it says; silence after that.
     pub(super) voice: Playout,
@@ -40,7 +42,7 @@ pub(super) struct Browser {
     pub(super) said: usize,
     /// Packets that it heard, with their RTP time.
     pub(super) heard: Vec<(Vec<u8>, u64)>,
-    pub(super) texts: Vec<String>,
+    pub(in crate::sandbox) texts: Vec<String>,
 }
 
 #[cfg(test)]
@@ -51,6 +53,14 @@ impl Browser {
 
     /// An offer without candidates, as the official clients send it, and what comes of it.
     pub(super) async fn call_with(media: &Media, dcid: Option<u16>) -> (Self, Leg) {
+        let (mut browser, offer) = Self::offering(dcid).await;
+        let (answer, leg) = media.answer(&offer, dcid).await.unwrap();
+        browser.accept(&answer);
+        (browser, leg)
+    }
+
+    /// A browser that waits for the answer to its offer.
+    pub(in crate::sandbox) async fn offering(dcid: Option<u16>) -> (Self, String) {
         let mut rtc = Box::new(Rtc::builder().build(now()));
         let mut api = rtc.sdp_api();
         let mid = api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
@@ -59,36 +69,37 @@ impl Browser {
         let (offer, pending) = api.apply().unwrap();
         let offer = offer.to_sdp_string();
         assert!(!offer.contains("a=candidate"));
-        let (answer, leg) = media.answer(&offer, dcid).await.unwrap();
-        assert!(answer.contains("a=candidate") && answer.contains("a=ice-lite"), "{answer}");
-        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         socket.writable().await.unwrap();
-        rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
-        let (mid, voice) = (Some(mid), Playout::new(now()));
-        let (heard, texts) = (Vec::new(), Vec::new());
-        (
-            Self {
-                rtc,
-                socket,
-                mid,
-                channel,
-                connected: false,
-                open: false,
-                closed: false,
-                voice,
-                mute: false,
-                announces: None,
-                said: 0,
-                heard,
-                texts,
-            },
-            leg,
-        )
+        let browser = Self {
+            rtc,
+            pending: Some(pending),
+            socket,
+            mid: Some(mid),
+            channel,
+            connected: false,
+            open: false,
+            closed: false,
+            voice: Playout::new(now()),
+            mute: false,
+            announces: None,
+            said: 0,
+            heard: Vec::new(),
+            texts: Vec::new(),
+        };
+        (browser, offer)
+    }
+
+    pub(in crate::sandbox) fn accept(&mut self, answer: &str) {
+        assert!(answer.contains("a=candidate") && answer.contains("a=ice-lite"), "{answer}");
+        let (pending, answer) = (self.pending.take().unwrap(), SdpAnswer::from_sdp_string(answer).unwrap());
+        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        let own = Candidate::host(self.socket.local_addr().unwrap(), "udp").unwrap();
+        self.rtc.add_local_candidate(own);
     }
 
     /// Lives until `enough` or for `at_most`, and says which it was.
-    pub(super) async fn live(&mut self, at_most: Duration, enough: impl Fn(&Self) -> bool) -> bool {
+    pub(in crate::sandbox) async fn live(&mut self, at_most: Duration, enough: impl Fn(&Self) -> bool) -> bool {
         let (end, mut buffer) = (now() + at_most, vec![0; 2_000]);
         loop {
             let due = self.settle();
@@ -149,11 +160,11 @@ impl Browser {
         }
     }
 
-    pub(super) fn send(&mut self, text: &str) {
+    pub(in crate::sandbox) fn send(&mut self, text: &str) {
         assert!(self.rtc.channel(self.channel).unwrap().write(false, text.as_bytes()).unwrap());
     }
 
-    pub(super) fn words(&self) -> Vec<&[u8]> {
+    pub(in crate::sandbox) fn words(&self) -> Vec<&[u8]> {
         self.heard.iter().map(|(packet, _)| packet.as_slice()).filter(|packet| *packet != SILENCE).collect()
     }
 }

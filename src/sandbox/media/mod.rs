@@ -5,7 +5,7 @@
 //! panics ends alone, because its task does.
 
 #[cfg(test)]
-mod browser;
+pub(super) mod browser;
 #[cfg(test)]
 mod calls;
 mod demux;
