@@ -6,9 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Principal, Unauthenticated};
 use crate::config::{ClaimMapping, ClaimPath};
-use crate::domain::ids::Pseudonymizer;
-
-const MAX_NAME: usize = 256;
+use crate::domain::ids::{Pseudonymizer, is_name};
 
 /// How claims are read, and which of them profiles ask for.
 pub(super) struct Reading<'a> {
@@ -57,13 +55,8 @@ fn has_scopes(claims: &Map<String, Value>, required: &[String]) -> bool {
     required.iter().all(|scope| granted.contains(scope))
 }
 
-/// A user's or tenant's name: text, not empty, of a sane length, without control characters.
 fn name(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| is_name(text))
-}
-
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn texts(claim: Option<&Value>) -> Vec<String> {

@@ -49,6 +49,10 @@ impl Issuers {
         self.issuers.values().all(|issuer| issuer.keys.current().is_ok())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
     /// Verifies a token, or remembers that it did.
     pub(super) async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Unauthenticated> {
         let digest = self.tokens.as_ref().map(|tokens| (tokens, Sha256::of(token.as_bytes())));

@@ -129,7 +129,7 @@ impl Issuer {
         match unverifiable {
             Unverifiable::BadSignature | Unverifiable::NoKey(NoKey::Unknown) => Unauthenticated::Invalid,
             Unverifiable::NoKey(NoKey::NotFetchedYet | NoKey::TooOld) => {
-                Unauthenticated::Unavailable(self.settings.name.as_str().into(), RETRY_IDENTITY)
+                Unauthenticated::Unavailable(self.identity.clone(), RETRY_IDENTITY)
             }
         }
     }

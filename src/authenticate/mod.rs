@@ -2,11 +2,14 @@
 //!
 //! Each kind of identity has a file of its own. Which one a credential is for shows in its form: none is tried in turn.
 
+mod api_keys;
 mod claims;
+mod introspection;
 mod issuers;
 mod jwk;
 mod jwks;
 mod jwt;
+mod memory;
 mod verified;
 
 use std::sync::Arc;
@@ -17,9 +20,11 @@ use serde_json::Value;
 use crate::config::{ClaimPath, Identity};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer};
-use crate::domain::secret::Credential;
+use crate::domain::secret::{Credential, Sha256};
 use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
+use api_keys::ApiKeys;
+use introspection::Introspection;
 use issuers::Issuers;
 
 /// A caller whose token was verified. Only this stage can make one.
@@ -65,7 +70,7 @@ impl Principal {
 }
 
 /// Why a caller is not known. Says no more than the caller may hear.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unauthenticated {
     #[error("the token is not valid")]
     Invalid,
@@ -73,33 +78,50 @@ pub(crate) enum Unauthenticated {
     Expired,
     #[error("the token lacks a required scope")]
     InsufficientScope,
-    /// The issuer's keys cannot be had. The issuer's configured name, and when to try again.
-    #[error("the keys of issuer {0} are not available")]
+    /// A server that may name its user did so in a way that names nobody.
+    #[error("the user's name cannot be used")]
+    UnusableUser,
+    /// Who vouches for the token cannot be asked. The configured identity's name, and when to try again.
+    #[error("{0} is not available")]
     Unavailable(Arc<str>, Duration),
 }
 
 /// What a caller presented to prove who they are.
 pub(crate) struct Presented {
     pub(crate) credential: Credential,
+    /// Whom a server says it acts for (`Ephemint-User`). Nothing but a claim: only a key with the right to it makes it count.
+    pub(crate) acts_for: Option<Box<[u8]>>,
 }
 
 /// Knows every configured kind of identity.
 pub(crate) struct Authenticator {
     issuers: Issuers,
+    introspections: Vec<Arc<Introspection>>,
+    api_keys: ApiKeys,
 }
 
 impl Authenticator {
     /// `asked_claims` are the claims that profiles ask for; no others are kept.
     /// Starts one background task per issuer, on the current runtime, that keeps its keys fresh.
     pub(crate) fn start(
-        identity: Identity,
+        mut identity: Identity,
         asked_claims: Vec<ClaimPath>,
         names: Pseudonymizer,
         outbound: &Outbound,
         clock: SharedClock,
         metrics: Metrics,
     ) -> Result<Self, Unbuildable> {
-        Ok(Self { issuers: Issuers::start(identity, &asked_claims.into(), names, outbound, clock, metrics)? })
+        let asked_claims = Arc::from(asked_claims);
+        let api_keys = ApiKeys::new(std::mem::take(&mut identity.api_keys), names.clone(), clock.clone());
+        let introspections = std::mem::take(&mut identity.introspection)
+            .into_iter()
+            .map(|entry| {
+                let (claims, names) = (Arc::clone(&asked_claims), names.clone());
+                Introspection::new(entry, claims, names, outbound, clock.clone(), metrics.clone())
+            })
+            .collect::<Result<_, _>>()?;
+        let issuers = Issuers::start(identity, &asked_claims, names, outbound, clock, metrics)?;
+        Ok(Self { issuers, introspections, api_keys })
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
@@ -109,6 +131,25 @@ impl Authenticator {
 
     /// Finds out who presented this.
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
-        self.issuers.authenticate(presented.credential.reveal()).await
+        let token = presented.credential.reveal();
+        if is_jwt(token) && !self.issuers.is_empty() {
+            return self.issuers.authenticate(token).await;
+        }
+        if self.api_keys.is_empty() && self.introspections.is_empty() {
+            return Err(Unauthenticated::Invalid);
+        }
+        let digest = Sha256::of(token.as_bytes());
+        if let Some(holder) = self.api_keys.holder(&digest, presented.acts_for.as_deref()) {
+            return holder;
+        }
+        match self.introspections.iter().find(|server| server.takes(token)) {
+            Some(server) => Box::pin(server.authenticate(token, digest)).await,
+            None => Err(Unauthenticated::Invalid),
+        }
     }
+}
+
+/// Whether a token has the form of a JWT: three parts (RFC 7515, section 7.1). Whether they are anything, its verification tells.
+fn is_jwt(token: &str) -> bool {
+    token.bytes().filter(|&b| b == b'.').count() == 2
 }

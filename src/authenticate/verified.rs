@@ -1,16 +1,13 @@
 //! Tokens that were verified shortly before.
 //!
-//! The key is the SHA-256 of the whole token, so no two tokens share an entry. An entry is dropped after the configured time, when
-//! the token expires, or when the issuer's keys change; `exp` and `nbf` are checked again on every hit. The cache lives and dies with
-//! one configuration, so no entry outlives the rules it was verified under.
+//! An entry is dropped after the configured time, when the token expires, or when the issuer's keys change; `exp` and `nbf` are checked
+//! again on every hit. The cache lives and dies with one configuration, so no entry outlives the rules it was verified under.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use moka::Expiry;
-use moka::sync::Cache;
+use std::time::Duration;
 
 use super::jwks::KeyLease;
+use super::memory::Memory;
 use super::{Principal, Unauthenticated};
 use crate::domain::secret::Sha256;
 
@@ -39,14 +36,8 @@ impl Validity {
     }
 }
 
-#[derive(Clone)]
-struct Entry {
-    verified: Verified,
-    lifetime: Duration,
-}
-
 pub(super) struct VerifiedTokens {
-    entries: Cache<Sha256, Arc<Entry>>,
+    memory: Memory<Verified>,
     lifetime: Duration,
 }
 
@@ -54,27 +45,15 @@ impl VerifiedTokens {
     /// `None` when nothing is to be remembered.
     pub(super) fn new(most: u64, lifetime: Duration) -> Option<Self> {
         let wanted = most > 0 && !lifetime.is_zero();
-        wanted.then(|| Self { entries: Cache::builder().max_capacity(most).expire_after(PerEntry).build(), lifetime })
+        wanted.then(|| Self { memory: Memory::of(most), lifetime })
     }
 
     pub(super) fn get(&self, token: &Sha256) -> Option<Verified> {
-        self.entries.get(token).map(|entry| entry.verified.clone())
+        self.memory.get(token)
     }
 
     pub(super) fn remember(&self, token: Sha256, verified: Verified, now: u64) {
         let left = Duration::from_secs(verified.validity.until.saturating_sub(now));
-        self.entries.insert(token, Arc::new(Entry { verified, lifetime: left.min(self.lifetime) }));
-    }
-}
-
-struct PerEntry;
-
-impl Expiry<Sha256, Arc<Entry>> for PerEntry {
-    fn expire_after_create(&self, _: &Sha256, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.lifetime)
-    }
-
-    fn expire_after_update(&self, _: &Sha256, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(entry.lifetime)
+        self.memory.put(token, verified, left.min(self.lifetime));
     }
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod dev;
+mod key;
 mod sandbox;
 mod serve;
 
@@ -42,6 +43,9 @@ enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Make API keys for servers, and the hashes that the configuration holds of them
+    #[command(subcommand)]
+    Key(key::Command),
 }
 
 /// Runs the command that the process's arguments name, with the process's environment.
@@ -70,6 +74,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>, environ: BTreeMap
         Some(Command::Serve(serve)) => serve::run(&serve, &environ),
         Some(Command::Dev(dev)) => dev::run(&dev, environ),
         Some(Command::Config(command)) => config::run(&command, &environ),
+        Some(Command::Key(command)) => key::run(&command),
     }
 }
 

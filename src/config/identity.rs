@@ -1,14 +1,20 @@
 //! Who may call: `[identity]`, checked.
 
+mod servers;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use url::Url;
 
+pub(crate) use servers::{ApiKey, ApiKeys, Introspection};
+
 use crate::domain::json::{pointer_tokens, same};
 
 pub(crate) struct Identity {
     pub(crate) jwt: Vec<Jwt>,
+    pub(crate) introspection: Vec<Introspection>,
+    pub(crate) api_keys: Vec<ApiKeys>,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
 }

@@ -18,10 +18,10 @@ use url::Url;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::ReadSecret;
-pub(crate) use identity::{Algorithm, ClaimMapping, ClaimPath, ClaimRule, Identity, Jwt};
+pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Identity, Introspection, Jwt};
 use load::Loaded;
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, Environment, LogFormat};
+pub(crate) use raw::{Api, ClientAuth, Environment, LogFormat};
 
 /// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {

@@ -9,6 +9,13 @@ use uuid::Uuid;
 
 use super::secret::Secret;
 
+const MAX_NAME: usize = 256;
+
+/// Whether a text can name a user or a tenant: 1 to 256 bytes, without control characters.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// Names one session at Ephemint: a version 7 UUID. It is a name, not a credential: every look-up also asks whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(Uuid);

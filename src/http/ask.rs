@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
-use super::edge::{Arrival, IDEMPOTENCY_KEY};
+use super::edge::{Arrival, IDEMPOTENCY_KEY, USER};
 use crate::admit::IdempotencyKey;
 use crate::authenticate::Presented;
 use crate::authorize::Door;
@@ -49,7 +49,7 @@ fn profile(query: &str) -> Box<str> {
 
 /// What the caller presents to prove who they are.
 pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Refusal> {
-    Ok(Presented { credential: credential(headers)? })
+    Ok(Presented { credential: credential(headers)?, acts_for: headers.get(USER).map(|user| user.as_bytes().into()) })
 }
 
 /// The bearer token (RFC 6750, section 2.1). Nothing else is a credential: no query, no form, no cookie.

@@ -25,6 +25,8 @@ use crate::issue::refusal::{Code, Refusal, overloaded};
 use crate::telemetry::metrics::{CodeLabel, Metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Whom a server acts for.
+pub(super) const USER: HeaderName = HeaderName::from_static("ephemint-user");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What all workers of one listener share.
@@ -161,8 +163,12 @@ impl Edge {
 }
 
 fn no_duplicates(headers: &HeaderMap) -> Result<(), Refusal> {
-    for (header, name) in [(AUTHORIZATION, "Authorization"), (CONTENT_TYPE, "Content-Type"), (IDEMPOTENCY_KEY, "Idempotency-Key")]
-    {
+    for (header, name) in [
+        (AUTHORIZATION, "Authorization"),
+        (CONTENT_TYPE, "Content-Type"),
+        (IDEMPOTENCY_KEY, "Idempotency-Key"),
+        (USER, "Ephemint-User"),
+    ] {
         if headers.get_all(header).nth(1).is_some() {
             return Err(Refusal::new(Code::DuplicateHeader, format!("Send {name} once.")).about(name));
         }

@@ -221,13 +221,17 @@ impl From<Unauthenticated> for Refusal {
             Unauthenticated::Invalid => {
                 Self::new(Code::InvalidToken, "Sign in again and send a valid access token for this service.")
             }
+            Unauthenticated::UnusableUser => {
+                Self::new(Code::InvalidToken, "Name the user in Ephemint-User with 1 to 256 bytes and no control characters.")
+                    .about("Ephemint-User")
+            }
             Unauthenticated::Expired => Self::new(Code::TokenExpired, "The access token has expired; refresh it and try again."),
             Unauthenticated::InsufficientScope => Self::new(
                 Code::InsufficientScope,
                 "The access token lacks a scope that this service requires; ask for it at sign-in.",
             ),
-            Unauthenticated::Unavailable(issuer, wait) => {
-                tracing::warn!(issuer = &*issuer, "a token cannot be checked because the issuer's keys are not available");
+            Unauthenticated::Unavailable(identity, wait) => {
+                tracing::warn!(identity = &*identity, "a token cannot be checked: who vouches for it is not available");
                 Self::new(Code::IdentityUnavailable, "Sign-in cannot be checked right now; try again shortly.")
                     .retry_after(ceil_seconds(wait))
             }

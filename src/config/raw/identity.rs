@@ -1,16 +1,26 @@
 //! `[identity]` as it is written.
 
+mod servers;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use servers::{ClientAuth, RawApiKey, RawApiKeys, RawIntrospection};
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawIdentity {
     /// JWT issuers, by name.
     pub(crate) jwt: BTreeMap<String, RawJwt>,
+    /// Servers that are asked about opaque tokens (RFC 7662), by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) introspection: BTreeMap<String, RawIntrospection>,
+    /// Keys of servers, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) api_keys: BTreeMap<String, RawApiKeys>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most.
@@ -19,7 +29,13 @@ pub(crate) struct RawIdentity {
 
 impl Default for RawIdentity {
     fn default() -> Self {
-        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000 }
+        Self {
+            jwt: BTreeMap::new(),
+            introspection: BTreeMap::new(),
+            api_keys: BTreeMap::new(),
+            verified_token_seconds: 60,
+            verified_tokens: 20_000,
+        }
     }
 }
 

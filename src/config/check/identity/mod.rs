@@ -1,5 +1,7 @@
 //! Who may call.
 
+mod api_keys;
+mod introspection;
 mod jwt;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Check;
-use crate::config::raw::{RawIdentity, RawMapping};
+use crate::config::raw::{RawIdentity, RawMapping, RawProfile};
 use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
 
 impl Check<'_> {
-    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity) -> Identity {
-        if raw.jwt.is_empty() {
+    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity, profiles: &BTreeMap<String, RawProfile>) -> Identity {
+        if raw.jwt.is_empty() && raw.introspection.is_empty() && raw.api_keys.is_empty() {
             self.problem(
                 "identity",
                 "nobody could sign in; add an issuer, for example [identity.jwt.main] issuer = \"https://login.example.com/\" audience = [\"voice\"], or try everything on this machine with `ephemint dev`",
@@ -30,6 +32,8 @@ impl Check<'_> {
         }
         Identity {
             jwt,
+            introspection: self.introspections(&raw.introspection),
+            api_keys: self.api_keys(&raw.api_keys, profiles),
             verified_token_lifetime: Duration::from_secs(self.range(
                 "identity.verified_token_seconds",
                 raw.verified_token_seconds,
