@@ -58,7 +58,7 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The user's own access token, from one of the configured issuers."))
+            .description(Some("The user's own access token (a JWT, or an opaque one), or a server's API key."))
             .build();
         document.components.get_or_insert_default().add_security_scheme("user", SecurityScheme::Http(bearer));
     }

@@ -13,6 +13,7 @@
 mod support;
 
 mod admin;
+mod api_keys;
 mod ask;
 mod audit;
 mod canary;
@@ -20,6 +21,7 @@ mod credentials;
 mod demo;
 mod http;
 mod idempotency;
+mod introspection;
 mod jwks;
 mod jwt_attacks;
 mod jwt_claims;

@@ -1,6 +1,6 @@
 //! Commands that end by themselves: what they print and how they exit. Nothing they print may hold a secret.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Run {
     command: Command,
     directory: TempDir,
+    input: String,
 }
 
 /// How it ended.
@@ -52,7 +53,7 @@ pub(crate) fn ephemint(arguments: &[&str]) -> Run {
     if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
         command.env("LLVM_PROFILE_FILE", profile);
     }
-    Run { command, directory }
+    Run { command, directory, input: String::new() }
 }
 
 /// `ephemint serve` with this configuration.
@@ -83,6 +84,12 @@ impl Run {
         self
     }
 
+    /// What it reads on standard input.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.input);
+        self
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -90,8 +97,10 @@ impl Run {
     /// Runs it to its end.
     pub(crate) fn done(mut self) -> Outcome {
         let begun = Instant::now();
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
+        // What does not read may be gone already.
+        let _ = child.stdin.take().expect("stdin").write_all(self.input.as_bytes());
         let stdout = read(child.stdout.take().expect("stdout"));
         let stderr = read(child.stderr.take().expect("stderr"));
         let status = loop {
