@@ -3,9 +3,11 @@
 //! Each kind of identity has a file of its own. Which one a credential is for shows in its form: none is tried in turn.
 
 mod claims;
+mod dpop;
 mod issuers;
 mod jwk;
 mod jwks;
+mod jws;
 mod jwt;
 mod verified;
 
@@ -20,7 +22,10 @@ use crate::domain::ids::{Pseudonym, Pseudonymizer};
 use crate::domain::secret::Credential;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
+use dpop::Dpop;
+pub(crate) use dpop::{Challenge, Fault, Offer, Possession, Target};
 use issuers::Issuers;
+use jwk::Thumbprint;
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Principal {
     claims: Vec<(ClaimPath, Value)>,
     /// The only profiles that the caller may use. `None`: whatever profiles themselves allow.
     profiles: Option<Arc<[String]>>,
+    /// The key that the caller must prove to hold (RFC 9449). `None`: whoever has the credential may use it.
+    bound_to: Option<Thumbprint>,
 }
 
 impl Principal {
@@ -73,6 +80,17 @@ pub(crate) enum Unauthenticated {
     Expired,
     #[error("the token lacks a required scope")]
     InsufficientScope,
+    #[error("the token is not bound to a key")]
+    Unbound,
+    /// Refused for this cause, which is answered with this challenge.
+    #[error("{}", .0.0)]
+    Challenged(Box<(Unauthenticated, Challenge)>),
+    /// The caller makes proofs of possession faster than anyone may. When to try again.
+    #[error("too many proofs of possession")]
+    TooManyProofs(Duration),
+    /// All callers together do.
+    #[error("no room for further proofs of possession")]
+    Full,
     /// The issuer's keys cannot be had. The issuer's configured name, and when to try again.
     #[error("the keys of issuer {0} are not available")]
     Unavailable(Arc<str>, Duration),
@@ -81,11 +99,14 @@ pub(crate) enum Unauthenticated {
 /// What a caller presented to prove who they are.
 pub(crate) struct Presented {
     pub(crate) credential: Credential,
+    /// Present under the DPoP scheme, boxed because few have it.
+    pub(crate) possession: Option<Box<Possession>>,
 }
 
 /// Knows every configured kind of identity.
 pub(crate) struct Authenticator {
     issuers: Issuers,
+    dpop: Dpop,
 }
 
 impl Authenticator {
@@ -99,7 +120,8 @@ impl Authenticator {
         clock: SharedClock,
         metrics: Metrics,
     ) -> Result<Self, Unbuildable> {
-        Ok(Self { issuers: Issuers::start(identity, &asked_claims.into(), names, outbound, clock, metrics)? })
+        let dpop = Dpop::new(identity.dpop.clone(), &names, clock.clone());
+        Ok(Self { issuers: Issuers::start(identity, &asked_claims.into(), names, outbound, clock, metrics)?, dpop })
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
@@ -107,8 +129,14 @@ impl Authenticator {
         self.issuers.are_ready()
     }
 
-    /// Finds out who presented this.
+    /// What clients are told of DPoP. `None`: nothing, because it is not switched on.
+    pub(crate) fn dpop_offer(&self) -> Option<Offer> {
+        self.dpop.offer()
+    }
+
+    /// Finds out who presented this, and whether they hold the key that it may be bound to.
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
-        self.issuers.authenticate(presented.credential.reveal()).await
+        let known = self.issuers.authenticate(presented.credential.reveal()).await;
+        self.dpop.held(presented, known)
     }
 }

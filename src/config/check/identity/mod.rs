@@ -1,5 +1,6 @@
 //! Who may call.
 
+mod dpop;
 mod jwt;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,10 @@ use serde_json::Value;
 
 use super::Check;
 use crate::config::raw::{RawIdentity, RawMapping};
-use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
+use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity, Server};
 
 impl Check<'_> {
-    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity) -> Identity {
+    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity, server: Option<&Server>) -> Identity {
         if raw.jwt.is_empty() {
             self.problem(
                 "identity",
@@ -30,6 +31,7 @@ impl Check<'_> {
         }
         Identity {
             jwt,
+            dpop: self.dpop(raw, server),
             verified_token_lifetime: Duration::from_secs(self.range(
                 "identity.verified_token_seconds",
                 raw.verified_token_seconds,
