@@ -119,6 +119,7 @@ impl App {
         let identity = config.identity;
         let authenticator =
             Authenticator::start(identity, policy.asked_claims(), names, &outbound, clock.clone(), metrics.clone())?;
+        let dpop = authenticator.dpop_offer();
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
             authenticator,
@@ -137,7 +138,8 @@ impl App {
             server.allowed_origins.extend([format!("http://{public_address}"), format!("http://localhost:{port}")]);
         }
         let edge = Edge::new(
-            Origins::new(&server.allowed_origins),
+            Origins::new(&server.allowed_origins, dpop.is_some()),
+            dpop,
             docs_url(&server),
             server.max_in_flight,
             metrics.clone(),
@@ -311,7 +313,7 @@ fn serve_admin(
     }
     let admin = Data::new(Admin::new(settings.token.as_ref(), settings.open_metrics, registry));
     // Requests of operators are not counted among the users'.
-    let edge = Edge::new(Origins::new(&[]), "/docs".into(), 64, Metrics::new(Duration::ZERO).0, clock.clone());
+    let edge = Edge::new(Origins::new(&[], false), None, "/docs".into(), 64, Metrics::new(Duration::ZERO).0, clock.clone());
     let factory = move || {
         let app = Actix::new().app_data(Data::from(edge.clone())).wrap(from_fn(guard));
         app.default_service(web::to(http::not_found)).configure(admin::routes(admin.clone()))

@@ -45,6 +45,7 @@ impl ApiKeys {
                     groups: entry.groups.clone(),
                     claims: Vec::new(),
                     profiles: entry.profiles.clone(),
+                    bound_to: None,
                 };
                 let known = Key {
                     digest: key.digest,
@@ -86,6 +87,7 @@ impl ApiKeys {
             groups: groups.clone(),
             claims: Vec::new(),
             profiles: profiles.clone(),
+            bound_to: None,
         }))
     }
 }

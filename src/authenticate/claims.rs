@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::jwk::Thumbprint;
 use super::{Principal, Unauthenticated};
 use crate::config::{ClaimMapping, ClaimPath};
 use crate::domain::ids::{Pseudonymizer, is_name};
@@ -33,6 +34,7 @@ impl Reading<'_> {
         if !has_scopes(claims, &mapping.required_scopes) {
             return Err(Unauthenticated::InsufficientScope);
         }
+        let bound_to = binding(claims).map_err(|UnknownBinding| Unauthenticated::Invalid)?;
         let asked = self.asked.iter().filter_map(|claim| Some((claim.clone(), claim.find(claims)?.clone())));
         Ok(Principal {
             identity: self.identity.clone(),
@@ -41,8 +43,21 @@ impl Reading<'_> {
             groups: texts(mapping.groups.find(claims)),
             claims: asked.collect(),
             profiles: None,
+            bound_to,
         })
     }
+}
+
+/// A token is bound in a way that cannot be checked here.
+struct UnknownBinding;
+
+/// The key that `cnf` binds a token to (RFC 7800; RFC 9449, section 6). Any other confirmation, alone or beside it, is one that would
+/// have to be checked and is not: a certificate (RFC 8705), say.
+fn binding(claims: &Map<String, Value>) -> Result<Option<Thumbprint>, UnknownBinding> {
+    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
+    let members = confirmation.as_object().filter(|members| members.len() == 1).ok_or(UnknownBinding)?;
+    let thumbprint = members.get("jkt").and_then(|jkt| Thumbprint::parse(jkt.as_str()?));
+    thumbprint.map(Some).ok_or(UnknownBinding)
 }
 
 /// `scope` is a list separated by spaces (RFC 8693, section 4.2), `scp` the same or an array.

@@ -240,8 +240,7 @@ impl Introspection {
         let issuer_fits =
             !settings.is_issuer_strict || claims.get("iss").is_none_or(|iss| iss.as_str() == Some(settings.issuer.as_str()));
         let audience_fits = settings.audience.is_empty() || names_audience(claims.get("aud"), &settings.audience);
-        // A token that is bound to a key needs a proof of that key, which is not asked for here.
-        if !issuer_fits || !audience_fits || claims.contains_key("cnf") {
+        if !issuer_fits || !audience_fits {
             return Err(Unauthenticated::Invalid);
         }
         let reading = Reading {

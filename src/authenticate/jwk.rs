@@ -1,4 +1,4 @@
-//! Public keys of issuers (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+//! Public keys of issuers, and of clients that prove to hold theirs (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::Algorithm;
+use crate::domain::secret::Sha256;
 
 /// Keys taken from one set; the rest is ignored.
 const MAX_KEYS: usize = 100;
@@ -37,7 +39,7 @@ impl VerifyingKey {
 
 #[derive(Deserialize)]
 struct RawSet {
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -53,29 +55,51 @@ struct RawKey {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// Present only in a private key, which has no business in a public set.
-    d: Option<serde_json::Value>,
+}
+
+/// Members of private and of shared keys (RFC 7518, sections 6.2.2, 6.3.2, 6.4.1), which have no business where a public key belongs.
+const SECRET: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Names a key by itself: the SHA-256 of its required members (RFC 7638), as `jkt` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Thumbprint(pub(super) Sha256);
+
+impl Thumbprint {
+    /// From base64url. `None` for anything but a digest.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        Some(Self(Sha256(bytes.try_into().ok()?)))
+    }
 }
 
 /// Reads a key set. Keys of other kinds, for other uses, or too weak are left out; `None` when nothing usable is left.
 pub(super) fn read_set(text: &[u8], accepted: &[Algorithm]) -> Option<Arc<[VerifyingKey]>> {
     let set: RawSet = serde_json::from_slice(text).ok()?;
-    let keys: Vec<VerifyingKey> = set
-        .keys
-        .into_iter()
-        .take(MAX_KEYS)
-        .filter_map(|key| verifying_key(serde_json::from_value(key).ok()?, accepted))
-        .collect();
+    let keys: Vec<VerifyingKey> =
+        set.keys.into_iter().take(MAX_KEYS).filter_map(|key| verifying_key(&public(key)?, accepted)).collect();
     (!keys.is_empty()).then(|| keys.into())
 }
 
-fn verifying_key(raw: RawKey, accepted: &[Algorithm]) -> Option<VerifyingKey> {
-    let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
-        && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
-    if !for_signatures || raw.d.is_some() {
+/// Reads a key that stands for itself. `None` unless it is a public key that may verify `algorithm`.
+pub(super) fn read_key(jwk: Value, algorithm: Algorithm) -> Option<(VerifyingKey, Thumbprint)> {
+    let raw = public(jwk)?;
+    Some((verifying_key(&raw, &[algorithm])?, thumbprint(&raw)?))
+}
+
+fn public(jwk: Value) -> Option<RawKey> {
+    if SECRET.iter().any(|member| jwk.get(member).is_some()) {
         return None;
     }
-    let material = material(&raw)?;
+    serde_json::from_value(jwk).ok()
+}
+
+fn verifying_key(raw: &RawKey, accepted: &[Algorithm]) -> Option<VerifyingKey> {
+    let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
+        && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if !for_signatures {
+        return None;
+    }
+    let material = material(raw)?;
     let own = raw.alg.as_deref();
     let fits = |algorithm: &&Algorithm| own.is_none_or(|own| Algorithm::parse(own) == Some(**algorithm));
     let verifiers: Vec<_> = accepted
@@ -83,7 +107,19 @@ fn verifying_key(raw: RawKey, accepted: &[Algorithm]) -> Option<VerifyingKey> {
         .filter(fits)
         .filter_map(|&algorithm| Some((algorithm, parsed(algorithm, raw.kty.as_str(), raw.crv.as_deref(), &material)?)))
         .collect();
-    (!verifiers.is_empty()).then(|| VerifyingKey { id: raw.kid.map(Into::into), verifiers })
+    (!verifiers.is_empty()).then(|| VerifyingKey { id: raw.kid.as_deref().map(Into::into), verifiers })
+}
+
+/// RFC 7638, section 3. The members are in the order of their names, and hold base64url or the name of a curve: nothing to escape.
+fn thumbprint(raw: &RawKey) -> Option<Thumbprint> {
+    let (crv, x) = (raw.crv.as_deref(), raw.x.as_deref());
+    let text = match raw.kty.as_str() {
+        "RSA" => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, raw.e.as_deref()?, raw.n.as_deref()?),
+        "EC" => format!(r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#, crv?, x?, raw.y.as_deref()?),
+        "OKP" => format!(r#"{{"crv":"{}","kty":"OKP","x":"{}"}}"#, crv?, x?),
+        _ => return None,
+    };
+    Some(Thumbprint(Sha256::of(text.as_bytes())))
 }
 
 /// The key in the encoding that the crypto library reads.
@@ -112,7 +148,7 @@ fn parsed(algorithm: Algorithm, kty: &str, crv: Option<&str>, material: &[u8]) -
         Algorithm::Es256 => (&signature::ECDSA_P256_SHA256_FIXED, ("EC", Some("P-256"))),
         Algorithm::Es384 => (&signature::ECDSA_P384_SHA384_FIXED, ("EC", Some("P-384"))),
         Algorithm::Es512 => (&signature::ECDSA_P521_SHA512_FIXED, ("EC", Some("P-521"))),
-        Algorithm::EdDsa => (&signature::ED25519, ("OKP", Some("Ed25519"))),
+        Algorithm::EdDsa | Algorithm::Ed25519 => (&signature::ED25519, ("OKP", Some("Ed25519"))),
     };
     let fits = kty == wanted.0 && wanted.1.is_none_or(|curve| crv == Some(curve));
     if !fits {
@@ -167,7 +203,7 @@ mod tests {
     use base64::Engine;
     use serde_json::json;
 
-    use super::{Algorithm, URL_SAFE_NO_PAD, read_set, rsa_public_key};
+    use super::{Algorithm, Thumbprint, URL_SAFE_NO_PAD, read_key, read_set, rsa_public_key};
 
     #[test]
     fn the_der_of_an_rsa_key_is_what_the_library_itself_writes() {
@@ -177,6 +213,30 @@ mod tests {
             let parts: PublicKeyComponents<Vec<u8>> = public.into();
             assert_eq!(rsa_public_key(&parts.n, &parts.e).unwrap(), public.as_ref());
             let _: aws_lc_rs::encoding::PublicKeyX509Der<'_> = public.as_der().unwrap();
+        }
+    }
+
+    /// RFC 7638, section 3.1; RFC 8037, appendix A.3; RFC 9449, section 6.1.
+    #[test]
+    fn thumbprints_are_those_of_the_standards() {
+        let rsa = json!({"kty": "RSA", "alg": "RS256", "kid": "2011-04-29", "e": "AQAB", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"});
+        let ed = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        let ec = json!({"kty": "EC", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", "crv": "P-256"});
+        for (jwk, algorithm, known) in [
+            (rsa, Algorithm::Rs256, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
+            (ed.clone(), Algorithm::EdDsa, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
+            (ed, Algorithm::Ed25519, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
+            (ec, Algorithm::Es256, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"),
+        ] {
+            assert_eq!(read_key(jwk, algorithm).unwrap().1, Thumbprint::parse(known).unwrap());
+        }
+        for bad in [
+            "",
+            "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4",
+            "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I=",
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4l",
+        ] {
+            assert_eq!(Thumbprint::parse(bad), None, "{bad}");
         }
     }
 

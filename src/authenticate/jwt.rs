@@ -6,17 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::Unauthenticated;
 use super::claims::{Reading, names_audience};
 use super::jwks::{KeyLease, KeySource, NoKey};
+use super::jws::Jws;
 use super::verified::{Validity, Verified};
 use crate::config::{Algorithm, ClaimPath, Jwt};
 use crate::domain::ids::Pseudonymizer;
-use crate::domain::json::parse_strict;
 
 const MAX_TOKEN: usize = 8 * 1024;
 const MAX_KEY_ID: usize = 256;
@@ -53,24 +51,14 @@ impl<'t> Unverified<'t> {
     }
 
     fn parts(token: &'t str) -> Option<Self> {
-        if token.len() > MAX_TOKEN {
-            return None;
-        }
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (header, payload) = signed.split_once('.')?;
-        let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).ok().filter(|bytes| !bytes.is_empty());
-        let header = object(&decode(header)?)?;
-        // Extensions that must be understood (`crit`) are not, and an unencoded payload (RFC 7797) is none of ours.
-        if header.contains_key("crit") || header.contains_key("b64") {
-            return None;
-        }
+        let Jws { algorithm, header, payload, signed, signature } = Jws::parse(token, MAX_TOKEN)?;
         Some(Self {
-            algorithm: Algorithm::parse(header.get("alg")?.as_str()?)?,
+            algorithm,
             key_id: optional_text(&header, "kid", MAX_KEY_ID).ok()?,
             token_type: optional_text(&header, "typ", MAX_TYPE).ok()?,
-            claims: object(&decode(payload)?)?,
+            claims: payload,
             signed,
-            signature: decode(signature)?,
+            signature,
         })
     }
 
@@ -81,13 +69,6 @@ impl<'t> Unverified<'t> {
 
     pub(super) fn unverified_issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
-    }
-}
-
-fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    match parse_strict(text).ok()? {
-        Value::Object(fields) => Some(fields),
-        _ => None,
     }
 }
 
@@ -143,6 +124,9 @@ impl Issuer {
         }
         let (mapping, issuer, identity) = (&self.settings.mapping, self.settings.issuer.as_str(), &self.identity);
         let principal = Reading { mapping, identity, issuer, asked: &self.asked_claims, names }.principal(claims)?;
+        if self.settings.require_dpop && principal.bound_to.is_none() {
+            return Err(Unauthenticated::Unbound);
+        }
         Ok(Verified { principal: Arc::new(principal), validity, keys: signed.keys })
     }
 

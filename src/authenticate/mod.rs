@@ -5,9 +5,11 @@
 mod api_keys;
 mod claims;
 mod introspection;
+mod dpop;
 mod issuers;
 mod jwk;
 mod jwks;
+mod jws;
 mod jwt;
 mod memory;
 mod verified;
@@ -24,8 +26,11 @@ use crate::domain::secret::{Credential, Sha256};
 use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
 use api_keys::ApiKeys;
+use dpop::Dpop;
+pub(crate) use dpop::{Challenge, Fault, Offer, Possession, Target};
 use introspection::Introspection;
 use issuers::Issuers;
+use jwk::Thumbprint;
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Principal {
     claims: Vec<(ClaimPath, Value)>,
     /// The only profiles that the caller may use. `None`: whatever profiles themselves allow.
     profiles: Option<Arc<[String]>>,
+    /// The key that the caller must prove to hold (RFC 9449). `None`: whoever has the credential may use it.
+    bound_to: Option<Thumbprint>,
 }
 
 impl Principal {
@@ -81,6 +88,17 @@ pub(crate) enum Unauthenticated {
     /// A server that may name its user did so in a way that names nobody.
     #[error("the user's name cannot be used")]
     UnusableUser,
+    #[error("the token is not bound to a key")]
+    Unbound,
+    /// Refused for this cause, which is answered with this challenge.
+    #[error("{}", .0.0)]
+    Challenged(Box<(Unauthenticated, Challenge)>),
+    /// The caller makes proofs of possession faster than anyone may. When to try again.
+    #[error("too many proofs of possession")]
+    TooManyProofs(Duration),
+    /// All callers together do.
+    #[error("no room for further proofs of possession")]
+    Full,
     /// Who vouches for the token cannot be asked. The configured identity's name, and when to try again.
     #[error("{0} is not available")]
     Unavailable(Arc<str>, Duration),
@@ -91,6 +109,8 @@ pub(crate) struct Presented {
     pub(crate) credential: Credential,
     /// Whom a server says it acts for (`Ephemint-User`). Nothing but a claim: only a key with the right to it makes it count.
     pub(crate) acts_for: Option<Box<[u8]>>,
+    /// Present under the DPoP scheme, boxed because few have it.
+    pub(crate) possession: Option<Box<Possession>>,
 }
 
 /// Knows every configured kind of identity.
@@ -98,6 +118,7 @@ pub(crate) struct Authenticator {
     issuers: Issuers,
     introspections: Vec<Arc<Introspection>>,
     api_keys: ApiKeys,
+    dpop: Dpop,
 }
 
 impl Authenticator {
@@ -112,6 +133,7 @@ impl Authenticator {
         metrics: Metrics,
     ) -> Result<Self, Unbuildable> {
         let asked_claims = Arc::from(asked_claims);
+        let dpop = Dpop::new(identity.dpop.clone(), &names, clock.clone());
         let api_keys = ApiKeys::new(std::mem::take(&mut identity.api_keys), names.clone(), clock.clone());
         let introspections = std::mem::take(&mut identity.introspection)
             .into_iter()
@@ -121,7 +143,7 @@ impl Authenticator {
             })
             .collect::<Result<_, _>>()?;
         let issuers = Issuers::start(identity, &asked_claims, names, outbound, clock, metrics)?;
-        Ok(Self { issuers, introspections, api_keys })
+        Ok(Self { issuers, introspections, api_keys, dpop })
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
@@ -129,8 +151,19 @@ impl Authenticator {
         self.issuers.are_ready()
     }
 
-    /// Finds out who presented this.
+    /// What clients are told of DPoP. `None`: nothing, because it is not switched on.
+    pub(crate) fn dpop_offer(&self) -> Option<Offer> {
+        self.dpop.offer()
+    }
+
+    /// Finds out who presented this, and whether they hold the key that it may be bound to.
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
+        let known = self.identify(presented).await;
+        self.dpop.held(presented, known)
+    }
+
+    /// Whose credential it is, whoever presents it.
+    async fn identify(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
         let token = presented.credential.reveal();
         if is_jwt(token) && !self.issuers.is_empty() {
             return self.issuers.authenticate(token).await;

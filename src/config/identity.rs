@@ -15,6 +15,7 @@ pub(crate) struct Identity {
     pub(crate) jwt: Vec<Jwt>,
     pub(crate) introspection: Vec<Introspection>,
     pub(crate) api_keys: Vec<ApiKeys>,
+    pub(crate) dpop: Dpop,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
 }
@@ -29,12 +30,28 @@ pub(crate) struct Jwt {
     /// Lower case.
     pub(crate) token_types: Vec<String>,
     pub(crate) mapping: ClaimMapping,
+    /// Whether tokens must be bound to a key.
+    pub(crate) require_dpop: bool,
     pub(crate) leeway_seconds: u64,
     pub(crate) cooldown: Duration,
     pub(crate) max_stale: Duration,
 }
 
-/// A signature algorithm of RFC 7518 and RFC 8037, with an asymmetric key. HMAC and `none` have no name here.
+/// How callers prove that they hold the key their token is bound to (RFC 9449).
+#[derive(Clone)]
+pub(crate) struct Dpop {
+    /// Whether clients are told of it. Bound tokens need their proof either way.
+    pub(crate) offered: bool,
+    /// Where callers reach the service. Absent: wherever they say they do.
+    pub(crate) public_url: Option<Url>,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) window_seconds: u64,
+    pub(crate) require_nonce: bool,
+    /// Proofs that are remembered at most.
+    pub(crate) replay_entries: usize,
+}
+
+/// A signature algorithm of RFC 7518, RFC 8037 and RFC 9864, with an asymmetric key. HMAC and `none` have no name here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Rs256,
@@ -47,10 +64,12 @@ pub(crate) enum Algorithm {
     Es384,
     Es512,
     EdDsa,
+    /// The newer name of `EdDSA` with this curve.
+    Ed25519,
 }
 
 impl Algorithm {
-    pub(crate) const NAMES: [(&'static str, Self); 10] = [
+    pub(crate) const NAMES: [(&'static str, Self); 11] = [
         ("RS256", Self::Rs256),
         ("RS384", Self::Rs384),
         ("RS512", Self::Rs512),
@@ -61,11 +80,16 @@ impl Algorithm {
         ("ES384", Self::Es384),
         ("ES512", Self::Es512),
         ("EdDSA", Self::EdDsa),
+        ("Ed25519", Self::Ed25519),
     ];
 
     /// Exact spelling only.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
     }
 }
 

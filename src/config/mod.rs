@@ -18,7 +18,7 @@ use url::Url;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::ReadSecret;
-pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Identity, Introspection, Jwt};
+pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Identity, Introspection, Jwt};
 use load::Loaded;
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, LogFormat};

@@ -115,6 +115,12 @@ impl Pseudonymizer {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes()))
     }
 
+    /// A key for another purpose, the same wherever `privacy.pseudonym_key` is. A label in ASCII never begins like a pseudonym's input:
+    /// read as a length, its first eight bytes exceed every tenant's name.
+    pub(crate) fn key_for(&self, label: &'static str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.0, label.as_bytes()).as_ref())
+    }
+
     /// Each part is preceded by its length, so that no two triples share an input.
     pub(crate) fn pseudonym(&self, tenant: &str, issuer: &str, subject: &str) -> Pseudonym {
         let mut mac = hmac::Context::with_key(&self.0);

@@ -27,7 +27,7 @@ impl Admin {
 
     /// Compares digests, in constant time, so that nothing of the token shows in how long a refusal takes.
     fn admits(&self, request: &HttpRequest) -> Result<(), Refusal> {
-        let sent = ask::credential(request.headers())?;
+        let sent = ask::bearer(request.headers())?;
         let known = self.token.as_ref().is_some_and(|token| token.same_as(&Sha256::of(sent.reveal().as_bytes())));
         if known {
             Ok(())

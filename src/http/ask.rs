@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
@@ -10,9 +10,9 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
-use super::edge::{Arrival, IDEMPOTENCY_KEY, USER};
+use super::edge::{Arrival, DPOP, IDEMPOTENCY_KEY, USER};
 use crate::admit::IdempotencyKey;
-use crate::authenticate::Presented;
+use crate::authenticate::{Possession, Presented, Target};
 use crate::authorize::Door;
 use crate::config::DEFAULT_PROFILE;
 use crate::domain::ask::Ask;
@@ -47,17 +47,34 @@ fn profile(query: &str) -> Box<str> {
     }
 }
 
-/// What the caller presents to prove who they are.
-pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Refusal> {
-    Ok(Presented { credential: credential(headers)?, acts_for: headers.get(USER).map(|user| user.as_bytes().into()) })
+/// How a token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    Dpop,
 }
 
-/// The bearer token (RFC 6750, section 2.1). Nothing else is a credential: no query, no form, no cookie.
-pub(super) fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
-    let missing = || {
-        Refusal::new(Code::MissingCredentials, "Send the user's access token as Authorization: Bearer <token>.")
-            .about("Authorization")
+/// What the caller presents to prove who they are.
+pub(super) fn presented(request: &HttpRequest) -> Result<Presented, Refusal> {
+    let (scheme, credential) = credential(request.headers())?;
+    let possession = match scheme {
+        Scheme::Bearer => None,
+        Scheme::Dpop => Some(Box::new(possession(request))),
     };
+    let acts_for = request.headers().get(USER).map(|user| user.as_bytes().into());
+    Ok(Presented { credential, acts_for, possession })
+}
+
+/// The bearer token (RFC 6750, section 2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Credential, Refusal> {
+    match credential(headers)? {
+        (Scheme::Bearer, token) => Ok(token),
+        (Scheme::Dpop, _) => Err(missing()),
+    }
+}
+
+/// A bearer token, or one that comes with a proof (RFC 9449, section 7.1). Nothing else is a credential: no query, no form, no cookie.
+fn credential(headers: &HeaderMap) -> Result<(Scheme, Credential), Refusal> {
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
     // A header value holds no control characters but the tab, so ASCII is all that is left to ask for. (`to_str` asks byte by byte,
     // and a token has a thousand of them.)
@@ -67,7 +84,31 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
         .ok_or_else(|| Refusal::new(Code::InvalidToken, "The Authorization header holds characters that no token has."))?;
     let (scheme, token) = text.trim().split_once(' ').ok_or_else(missing)?;
     let token = token.trim_start();
-    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() { Ok(Credential::from(token)) } else { Err(missing()) }
+    let scheme = match scheme {
+        bearer if bearer.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        dpop if dpop.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(missing()),
+    };
+    if token.is_empty() { Err(missing()) } else { Ok((scheme, Credential::from(token))) }
+}
+
+fn missing() -> Refusal {
+    Refusal::new(Code::MissingCredentials, "Send the user's access token as Authorization: Bearer <token>.")
+        .about("Authorization")
+}
+
+/// The proof and what it must be for. Nothing that proxies say of the URL is looked at: callers can say it too.
+fn possession(request: &HttpRequest) -> Possession {
+    let headers = request.headers();
+    let proof = headers.get(DPOP).and_then(|proof| Some(Credential::from(proof.to_str().ok()?)));
+    // The target of the request comes before the header (RFC 9112, section 3.2.2).
+    let authority = request.uri().authority().map(|authority| authority.as_str().into()).or_else(|| {
+        let mut hosts = headers.get_all(HOST);
+        let host = hosts.next().filter(|_| hosts.next().is_none())?;
+        Some(host.to_str().ok()?.into())
+    });
+    let target = Target { method: request.method().as_str().into(), authority, path: request.uri().path().into() };
+    Possession { proof, target }
 }
 
 /// Refuses a caller that takes no JSON.
@@ -149,18 +190,25 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{credential, profile, takes_json};
+    use super::{Scheme, credential, profile, takes_json};
 
     fn header(name: &'static str, value: &'static str) -> HeaderMap {
         [(HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
     }
 
     #[test]
-    fn only_a_bearer_token_is_a_credential() {
-        for good in ["Bearer abc", "bearer abc", "BEARER  abc"] {
-            assert_eq!(credential(&header("authorization", good)).unwrap().reveal(), "abc", "{good}");
+    fn a_bearer_token_and_one_with_a_proof_are_credentials() {
+        for (good, wanted) in [
+            ("Bearer abc", Scheme::Bearer),
+            ("bearer abc", Scheme::Bearer),
+            ("BEARER  abc", Scheme::Bearer),
+            ("DPoP abc", Scheme::Dpop),
+            ("dpop  abc", Scheme::Dpop),
+        ] {
+            let (scheme, token) = credential(&header("authorization", good)).unwrap();
+            assert_eq!((scheme, token.reveal()), (wanted, "abc"), "{good}");
         }
-        for bad in ["", "Bearer", "Bearer ", "Basic abc", "abc", "Bearerabc"] {
+        for bad in ["", "Bearer", "Bearer ", "DPoP", "DPoP ", "Basic abc", "abc", "Bearerabc"] {
             assert!(credential(&header("authorization", bad)).is_err(), "{bad}");
         }
     }

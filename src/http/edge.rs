@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 
 use super::origin::{Origins, Verdict};
 use super::problem;
+use crate::authenticate::Offer;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
 use crate::issue::refusal::{Code, Refusal, overloaded};
@@ -27,11 +28,14 @@ use crate::telemetry::metrics::{CodeLabel, Metrics};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Whom a server acts for.
 pub(super) const USER: HeaderName = HeaderName::from_static("ephemint-user");
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What all workers of one listener share.
 pub(crate) struct Edge {
     origins: Origins,
+    dpop: Option<Offer>,
     docs_url: String,
     in_flight: AtomicUsize,
     max_in_flight: usize,
@@ -43,6 +47,7 @@ pub(crate) struct Edge {
 impl Edge {
     pub(crate) fn new(
         origins: Origins,
+        dpop: Option<Offer>,
         docs_url: String,
         max_in_flight: usize,
         metrics: Metrics,
@@ -50,6 +55,7 @@ impl Edge {
     ) -> Arc<Self> {
         Arc::new(Self {
             origins,
+            dpop,
             docs_url,
             in_flight: AtomicUsize::new(0),
             max_in_flight,
@@ -113,6 +119,7 @@ pub(crate) async fn guard(
     };
     let request_id = RequestId::from_caller(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
     let verdict = edge.origins.verdict(request.headers());
+    let nonce = edge.nonce_for(request.headers());
     let arrival = Arrival { request_id: request_id.clone(), at: edge.clock.steady() };
     let is_probe = matches!(request.path(), "/livez" | "/readyz");
     let outcome = match edge.enter(is_probe).and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
@@ -123,12 +130,12 @@ pub(crate) async fn guard(
             drop(inside);
             outcome
         }
-        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict) }.into_error()),
+        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce }.into_error()),
     };
     let refusal = match outcome {
         Ok(Ok(mut response)) => {
             let Some(refusal) = response.response().error().map(refusal_in) else {
-                edge.finish(response.response_mut().head_mut(), &request_id, verdict);
+                edge.finish(response.response_mut().head_mut(), &request_id, verdict, nonce);
                 return Ok(response.map_into_boxed_body());
             };
             refusal
@@ -142,20 +149,35 @@ pub(crate) async fn guard(
             )
         }
     };
-    Err(Refused { edge, refusal, request_id, verdict: Some(verdict) }.into_error())
+    Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce }.into_error())
 }
 
 impl Edge {
+    /// For a caller that sends proofs, whenever it sends one: the next must carry it.
+    fn nonce_for(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let nonces = self.dpop.as_ref()?.nonces.as_ref().filter(|_| headers.contains_key(DPOP))?;
+        HeaderValue::try_from(nonces.fresh(self.clock.unix())).ok()
+    }
+
     /// Headers of every answer.
-    fn finish(&self, head: &mut actix_web::dev::ResponseHead, request_id: &RequestId, verdict: Verdict) {
+    fn finish(
+        &self,
+        head: &mut actix_web::dev::ResponseHead,
+        request_id: &RequestId,
+        verdict: Verdict,
+        nonce: Option<HeaderValue>,
+    ) {
         let headers = head.headers_mut();
+        if let Some(nonce) = nonce {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         if let Ok(id) = HeaderValue::try_from(request_id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
         headers.insert(VARY, HeaderValue::from_static("Origin"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        verdict.write(headers);
+        self.origins.write(verdict, headers);
         if self.is_draining() {
             head.set_connection_type(ConnectionType::Close);
         }
@@ -168,6 +190,7 @@ fn no_duplicates(headers: &HeaderMap) -> Result<(), Refusal> {
         (CONTENT_TYPE, "Content-Type"),
         (IDEMPOTENCY_KEY, "Idempotency-Key"),
         (USER, "Ephemint-User"),
+        (DPOP, "DPoP"),
     ] {
         if headers.get_all(header).nth(1).is_some() {
             return Err(Refusal::new(Code::DuplicateHeader, format!("Send {name} once.")).about(name));
@@ -196,6 +219,7 @@ struct Refused {
     refusal: Refusal,
     request_id: RequestId,
     verdict: Option<Verdict>,
+    nonce: Option<HeaderValue>,
 }
 
 impl Refused {
@@ -220,12 +244,12 @@ impl std::fmt::Display for Refused {
 
 impl ResponseError for Refused {
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = problem::answer(&self.refusal, self.request_id.as_str(), &self.edge.docs_url);
+        let mut response = problem::answer(&self.refusal, self.request_id.as_str(), &self.edge.docs_url, self.edge.dpop.as_ref());
         let verdict = match &self.verdict {
             Some(Verdict::Allowed(origin)) => Verdict::Allowed(origin.clone()),
             _ => Verdict::Absent,
         };
-        self.edge.finish(response.head_mut(), &self.request_id, verdict);
+        self.edge.finish(response.head_mut(), &self.request_id, verdict, self.nonce.clone());
         response
     }
 }
@@ -254,8 +278,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_with_500_and_nothing_of_its_message() {
         let (metrics, _) = Metrics::new(std::time::Duration::ZERO);
-        let origins = Origins::new(&["https://app.example".into()]);
-        let edge = Edge::new(origins, "/docs".into(), 1, metrics.clone(), SystemClock::shared());
+        let origins = Origins::new(&["https://app.example".into()], false);
+        let edge = Edge::new(origins, None, "/docs".into(), 1, metrics.clone(), SystemClock::shared());
         let app = App::new().app_data(Data::from(edge.clone())).wrap(from_fn(guard)).route("/", web::get().to(panics));
         let app = init_service(app).await;
         let request =

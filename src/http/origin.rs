@@ -12,11 +12,18 @@ use crate::issue::refusal::{Code, Refusal};
 const ALLOWED_HEADERS: &str =
     "authorization, content-type, idempotency-key, x-request-id, traceparent, x-openai-agents-sdk, openai-beta";
 const EXPOSED_HEADERS: &str = "Location, Ephemint-Session, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy";
+/// What DPoP adds to the two, where it is switched on.
+const DPOP_ALLOWED: &str = ", dpop";
+const EXPOSED_WITH_DPOP: &str =
+    "Location, Ephemint-Session, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy, DPoP-Nonce, WWW-Authenticate";
 /// Headers that the official SDKs add to describe themselves.
 const SDK_PREFIX: &str = "x-stainless-";
 
 /// The web origins that may call, exactly as browsers send them.
-pub(crate) struct Origins(Vec<HeaderValue>);
+pub(crate) struct Origins {
+    allowed: Vec<HeaderValue>,
+    dpop: bool,
+}
 
 /// What the `Origin` header of one request says.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,15 +35,16 @@ pub(super) enum Verdict {
 }
 
 impl Origins {
-    pub(crate) fn new(allowed: &[String]) -> Self {
-        Self(allowed.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect())
+    /// With `dpop`, pages may send proofs and read what is said about them.
+    pub(crate) fn new(allowed: &[String], dpop: bool) -> Self {
+        Self { allowed: allowed.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect(), dpop }
     }
 
     pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
         let mut sent = headers.get_all(ORIGIN);
         match (sent.next(), sent.next()) {
             (None, _) => Verdict::Absent,
-            (Some(origin), None) if self.0.contains(origin) => Verdict::Allowed(origin.clone()),
+            (Some(origin), None) if self.allowed.contains(origin) => Verdict::Allowed(origin.clone()),
             _ => Verdict::Refused,
         }
     }
@@ -63,6 +71,9 @@ impl Origins {
             });
         }
         let mut allowed = ALLOWED_HEADERS.to_owned();
+        if self.dpop {
+            allowed.push_str(DPOP_ALLOWED);
+        }
         let asked = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for name in asked.split(',').map(|name| name.trim().to_ascii_lowercase()) {
             if name.starts_with(SDK_PREFIX) && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -76,14 +87,13 @@ impl Origins {
             .insert_header((ACCESS_CONTROL_MAX_AGE, 600))
             .finish())
     }
-}
 
-impl Verdict {
     /// Lets the page read the answer.
-    pub(super) fn write(self, headers: &mut HeaderMap) {
-        if let Self::Allowed(origin) = self {
+    pub(super) fn write(&self, verdict: Verdict, headers: &mut HeaderMap) {
+        if let Verdict::Allowed(origin) = verdict {
+            let exposed = if self.dpop { EXPOSED_WITH_DPOP } else { EXPOSED_HEADERS };
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
         }
     }
 }

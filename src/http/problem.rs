@@ -1,15 +1,17 @@
 //! Refusals on the wire: problem details (RFC 9457) with `OpenAI`'s own `error` object beside them, so that the official SDKs show the message.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::wire;
+use crate::authenticate::{Fault, Offer};
 use crate::issue::refusal::{Code, Refusal, Row};
 
 /// The body of every refusal.
@@ -54,7 +56,7 @@ fn openai_kind(status: u16) -> &'static str {
 }
 
 /// The answer to a refused request.
-pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str) -> HttpResponse {
+pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str, dpop: Option<&Offer>) -> HttpResponse {
     let Row { status, name: code, title, .. } = refusal.code.row();
     let detail = &*refusal.detail;
     let problem = Problem {
@@ -74,8 +76,8 @@ pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str) -> Htt
     if let Some(allow) = refusal.allow {
         response.insert_header((ALLOW, allow));
     }
-    if let Some(challenge) = challenge(refusal.code) {
-        response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+    if let Some(challenge) = challenge(refusal, dpop) {
+        response.insert_header((WWW_AUTHENTICATE, &*challenge));
     }
     if is_final(refusal.code) {
         response.insert_header(("x-should-retry", "false"));
@@ -101,14 +103,26 @@ fn is_final(code: Code) -> bool {
     )
 }
 
-/// RFC 6750, section 3.
-fn challenge(code: Code) -> Option<&'static str> {
-    match code {
-        Code::MissingCredentials => Some("Bearer"),
-        Code::InvalidToken | Code::TokenExpired => Some(r#"Bearer error="invalid_token""#),
-        Code::InsufficientScope => Some(r#"Bearer error="insufficient_scope""#),
-        _ => None,
-    }
+/// RFC 6750, section 3; RFC 9449, section 7.1.
+fn challenge(refusal: &Refusal, dpop: Option<&Offer>) -> Option<Cow<'static, str>> {
+    let error = match refusal.code {
+        Code::MissingCredentials => {
+            let offered = dpop.map(|offer| format!(r#"Bearer, DPoP algs="{}""#, offer.algorithms).into());
+            return Some(offered.unwrap_or("Bearer".into()));
+        }
+        Code::InvalidToken | Code::TokenExpired => "invalid_token",
+        Code::InsufficientScope => "insufficient_scope",
+        _ => return None,
+    };
+    let bearer = format!(r#"Bearer error="{error}""#);
+    let Some(challenge) = &refusal.challenge else { return Some(bearer.into()) };
+    let error = match challenge.fault {
+        Fault::Token => error,
+        Fault::Proof => "invalid_dpop_proof",
+        Fault::Nonce => "use_dpop_nonce",
+    };
+    let dpop = format!(r#"DPoP error="{error}", algs="{}""#, challenge.algorithms);
+    Some(if challenge.or_bearer { format!("{bearer}, {dpop}") } else { dpop }.into())
 }
 
 impl fmt::Display for Refusal {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tracing::Level;
 
 use crate::admit::{Denied, Rule, Standing, ceil_seconds};
-use crate::authenticate::Unauthenticated;
+use crate::authenticate::{Challenge, Fault, Unauthenticated};
 use crate::authorize::Forbidden;
 use crate::domain::ask::BadAsk;
 use crate::domain::ttl::Ttl;
@@ -160,13 +160,24 @@ pub(crate) struct Refusal {
     /// Methods that work, for 405.
     pub(crate) allow: Option<&'static str>,
     pub(crate) limit: Option<Box<(Rule, Standing)>>,
+    /// Of the DPoP scheme, in place of the usual one.
+    pub(crate) challenge: Option<Box<Challenge>>,
     /// What happened at the upstream, for log and audit.
     pub(crate) failure: Option<Box<Failure>>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), param: None, retry_after: None, allow: None, limit: None, failure: None }
+        Self {
+            code,
+            detail: detail.into(),
+            param: None,
+            retry_after: None,
+            allow: None,
+            limit: None,
+            challenge: None,
+            failure: None,
+        }
     }
 
     pub(crate) fn about(self, param: impl Into<Box<str>>) -> Self {
@@ -218,7 +229,7 @@ fn ttl_out_of_range(most: Ttl) -> Refusal {
 impl From<Unauthenticated> for Refusal {
     fn from(unauthenticated: Unauthenticated) -> Self {
         match unauthenticated {
-            Unauthenticated::Invalid => {
+            Unauthenticated::Invalid | Unauthenticated::Unbound => {
                 Self::new(Code::InvalidToken, "Sign in again and send a valid access token for this service.")
             }
             Unauthenticated::UnusableUser => {
@@ -230,6 +241,12 @@ impl From<Unauthenticated> for Refusal {
                 Code::InsufficientScope,
                 "The access token lacks a scope that this service requires; ask for it at sign-in.",
             ),
+            Unauthenticated::Challenged(refused) => challenged(*refused),
+            Unauthenticated::TooManyProofs(wait) => {
+                Self::new(Code::RateLimited, "You send too many DPoP proofs; wait for as long as Retry-After says.")
+                    .retry_after(ceil_seconds(wait))
+            }
+            Unauthenticated::Full => overloaded(),
             Unauthenticated::Unavailable(identity, wait) => {
                 tracing::warn!(identity = &*identity, "a token cannot be checked: who vouches for it is not available");
                 Self::new(Code::IdentityUnavailable, "Sign-in cannot be checked right now; try again shortly.")
@@ -237,6 +254,18 @@ impl From<Unauthenticated> for Refusal {
             }
         }
     }
+}
+
+fn challenged((cause, challenge): (Unauthenticated, Challenge)) -> Refusal {
+    let of_proof = |sentence: &'static str| Refusal::new(Code::InvalidToken, sentence).about("DPoP");
+    let refusal = match challenge.fault {
+        Fault::Token => Refusal::from(cause),
+        Fault::Proof => {
+            of_proof("Send a new DPoP proof, made for this request and this token with the key that the token is bound to.")
+        }
+        Fault::Nonce => of_proof("Send a new DPoP proof with the nonce that the DPoP-Nonce header has."),
+    };
+    Refusal { challenge: Some(Box::new(challenge)), ..refusal }
 }
 
 impl From<Forbidden> for Refusal {

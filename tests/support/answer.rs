@@ -118,8 +118,9 @@ impl Answer {
     fn expect_headers_of_refusal(&self, status: u16, code: &str) {
         if status == 401 {
             let challenge = self.header("www-authenticate").unwrap_or_default();
-            assert!(challenge.starts_with("Bearer"), "WWW-Authenticate: {self}");
-            let names_error = challenge.contains(r#"error="invalid_token""#);
+            let of_proof = challenge.starts_with("DPoP");
+            assert!(of_proof || challenge.starts_with("Bearer"), "WWW-Authenticate: {self}");
+            let names_error = challenge.contains(if of_proof { r#"error=""# } else { r#"error="invalid_token""# });
             assert_eq!(names_error, code != "missing_credentials", "{self}");
         }
         if status == 405 {

@@ -165,6 +165,7 @@ const ALLOWED_HEADERS: &[&str] = &[
     "content-security-policy",
     "content-type",
     "date",
+    "dpop-nonce",
     "ephemint-session",
     "location",
     "permissions-policy",

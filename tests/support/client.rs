@@ -62,6 +62,13 @@ impl Call {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    /// A token that is bound to a key, with a proof for it.
+    pub(crate) fn proven(self, token: &str, proof: &str) -> Self {
+        self.canary.guard_credential(token);
+        self.canary.guard_credential(proof);
+        self.header("authorization", &format!("DPoP {token}")).header("dpop", proof)
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let value = reqwest::header::HeaderValue::from_bytes(value.as_bytes()).expect("a header's value");
         self.request = self.request.header(name, value);

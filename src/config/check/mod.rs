@@ -49,7 +49,7 @@ impl Check<'_> {
                 "prod needs a key that turns users into pseudonyms, for example pseudonym_key = \"env://EPHEMINT_PSEUDONYM_KEY\"",
             );
         }
-        let identity = self.identity(&raw.identity, &raw.profiles);
+        let identity = self.identity(&raw.identity, &raw.profiles, server.as_ref());
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let audit = self.audit(&raw.audit);

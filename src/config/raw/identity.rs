@@ -21,6 +21,10 @@ pub(crate) struct RawIdentity {
     /// Keys of servers, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) api_keys: BTreeMap<String, RawApiKeys>,
+    /// Proofs of possession (DPoP) that go with tokens bound to a key. Bound tokens need theirs with and without this section; with it,
+    /// browsers may send proofs and clients are told which are accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dpop: Option<RawDpop>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most.
@@ -33,6 +37,7 @@ impl Default for RawIdentity {
             jwt: BTreeMap::new(),
             introspection: BTreeMap::new(),
             api_keys: BTreeMap::new(),
+            dpop: None,
             verified_token_seconds: 60,
             verified_tokens: 20_000,
         }
@@ -49,7 +54,7 @@ pub(crate) struct RawJwt {
     /// The issuer's key set. Default: what discovery says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jwks_url: Option<String>,
-    /// Accepted signature algorithms, of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA.
+    /// Accepted signature algorithms, of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519.
     pub(crate) algorithms: Vec<String>,
     /// Accepted `typ` headers, without regard to case; a token without one is accepted too.
     pub(crate) token_types: Vec<String>,
@@ -64,6 +69,8 @@ pub(crate) struct RawJwt {
     pub(crate) required_scopes: Vec<String>,
     /// Claims that every token must carry, with the value or one of the values.
     pub(crate) required_claims: BTreeMap<String, Value>,
+    /// Refuses tokens that are not bound to a key (`cnf.jkt`).
+    pub(crate) require_dpop: bool,
     /// Clock difference forgiven at `exp`, `nbf` and `iat`. 0..=60.
     pub(crate) leeway_seconds: u64,
     /// Least time between two fetches caused by unknown key ids.
@@ -85,9 +92,34 @@ impl Default for RawJwt {
             groups_claim: "groups".into(),
             required_scopes: Vec::new(),
             required_claims: BTreeMap::new(),
+            require_dpop: false,
             leeway_seconds: 30,
             jwks_cooldown_seconds: 30,
             jwks_max_stale_seconds: 3600,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDpop {
+    /// Accepted signature algorithms of proofs, of the same names as for tokens.
+    pub(crate) algorithms: Vec<String>,
+    /// Seconds for which a proof is good from its `iat` on. 5..=300.
+    pub(crate) iat_window_seconds: u64,
+    /// Proofs must carry a nonce of ours, which an answer's DPoP-Nonce header hands out.
+    pub(crate) require_nonce: bool,
+    /// Proofs remembered at most, so that none is used twice. 1000..=10000000.
+    pub(crate) replay_entries: u64,
+}
+
+impl Default for RawDpop {
+    fn default() -> Self {
+        Self {
+            algorithms: ["ES256", "EdDSA", "Ed25519", "PS256", "RS256"].map(String::from).into(),
+            iat_window_seconds: 60,
+            require_nonce: false,
+            replay_entries: 200_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use identity::{ClientAuth, RawApiKey, RawApiKeys, RawIdentity, RawIntrospection, RawJwt, RawMapping};
+pub(crate) use identity::{ClientAuth, RawApiKey, RawApiKeys, RawDpop, RawIdentity, RawIntrospection, RawJwt, RawMapping};
 
 /// How careful the checks of the configuration are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

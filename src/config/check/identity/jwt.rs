@@ -40,13 +40,14 @@ impl Check<'_> {
             algorithms,
             token_types: raw.token_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
             mapping: mapping?,
+            require_dpop: raw.require_dpop,
             leeway_seconds,
             cooldown,
             max_stale,
         })
     }
 
-    fn algorithms(&mut self, key: &str, names: &[String]) -> Vec<Algorithm> {
+    pub(super) fn algorithms(&mut self, key: &str, names: &[String]) -> Vec<Algorithm> {
         if names.is_empty() {
             self.problem(key, "list at least one algorithm, for example [\"RS256\"]");
         }
@@ -60,7 +61,7 @@ impl Check<'_> {
                 }
                 None => self.problem(
                     format!("{key}[{i}]"),
-                    "not a known algorithm; known are RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA",
+                    "not a known algorithm; known are RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519",
                 ),
             }
         }

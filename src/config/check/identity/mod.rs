@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod introspection;
+mod dpop;
 mod jwt;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,15 @@ use serde_json::Value;
 
 use super::Check;
 use crate::config::raw::{RawIdentity, RawMapping, RawProfile};
-use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
+use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity, Server};
 
 impl Check<'_> {
-    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity, profiles: &BTreeMap<String, RawProfile>) -> Identity {
+    pub(in crate::config::check) fn identity(
+        &mut self,
+        raw: &RawIdentity,
+        profiles: &BTreeMap<String, RawProfile>,
+        server: Option<&Server>,
+    ) -> Identity {
         if raw.jwt.is_empty() && raw.introspection.is_empty() && raw.api_keys.is_empty() {
             self.problem(
                 "identity",
@@ -34,6 +40,7 @@ impl Check<'_> {
             jwt,
             introspection: self.introspections(&raw.introspection),
             api_keys: self.api_keys(&raw.api_keys, profiles),
+            dpop: self.dpop(raw, server),
             verified_token_lifetime: Duration::from_secs(self.range(
                 "identity.verified_token_seconds",
                 raw.verified_token_seconds,
