@@ -7,6 +7,7 @@ mod issuers;
 mod jwk;
 mod jwks;
 mod jwt;
+mod login;
 mod verified;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::domain::secret::Credential;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
 use issuers::Issuers;
+pub(crate) use login::{Cookies, Jar, Login, NotSignedIn};
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]
@@ -81,34 +83,62 @@ pub(crate) enum Unauthenticated {
 /// What a caller presented to prove who they are.
 pub(crate) struct Presented {
     pub(crate) credential: Credential,
+    /// There when the credential is a session's cookie: where its successor goes.
+    pub(crate) session: Option<Jar>,
+}
+
+/// Why callers cannot be authenticated at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Client(#[from] Unbuildable),
+    #[error("keys for cookies cannot be made")]
+    Keys,
 }
 
 /// Knows every configured kind of identity.
 pub(crate) struct Authenticator {
     issuers: Issuers,
+    login: Option<Login>,
 }
 
 impl Authenticator {
     /// `asked_claims` are the claims that profiles ask for; no others are kept.
     /// Starts one background task per issuer, on the current runtime, that keeps its keys fresh.
     pub(crate) fn start(
-        identity: Identity,
+        mut identity: Identity,
         asked_claims: Vec<ClaimPath>,
         names: Pseudonymizer,
         outbound: &Outbound,
         clock: SharedClock,
         metrics: Metrics,
-    ) -> Result<Self, Unbuildable> {
-        Ok(Self { issuers: Issuers::start(identity, &asked_claims.into(), names, outbound, clock, metrics)? })
+    ) -> Result<Self, StartError> {
+        let asked = asked_claims.into();
+        let login = identity
+            .login
+            .take()
+            .map(|login| Login::start(login, &asked, names.clone(), outbound, clock.clone(), metrics.clone()))
+            .transpose()?;
+        Ok(Self { issuers: Issuers::start(identity, &asked, names, outbound, clock, metrics)?, login })
+    }
+
+    /// Browser sign-in, where it is configured.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
     pub(crate) fn is_ready(&self) -> bool {
-        self.issuers.are_ready()
+        self.issuers.are_ready() && self.login.as_ref().is_none_or(Login::is_ready)
     }
 
     /// Finds out who presented this.
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
-        self.issuers.authenticate(presented.credential.reveal()).await
+        let credential = presented.credential.reveal();
+        match (&presented.session, &self.login) {
+            (None, _) => self.issuers.authenticate(credential).await,
+            (Some(jar), Some(login)) => Box::pin(login.authenticate(credential, jar)).await,
+            (Some(_), None) => Err(Unauthenticated::Invalid),
+        }
     }
 }

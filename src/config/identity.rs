@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::Login;
 use crate::domain::json::{pointer_tokens, same};
 
 pub(crate) struct Identity {
     pub(crate) jwt: Vec<Jwt>,
+    pub(crate) login: Option<Login>,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
 }
@@ -88,6 +90,15 @@ impl ClaimPath {
     pub(crate) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let (last, way) = self.0.split_last()?;
         way.iter().try_fold(claims, |at, name| at.get(name)?.as_object())?.get(last)
+    }
+
+    /// Copies the claim, if it is there, to the same place in `to`.
+    pub(crate) fn copy(&self, from: &Map<String, Value>, to: &mut Map<String, Value>) {
+        let (Some(claim), Some((last, way))) = (self.find(from), self.0.split_last()) else { return };
+        let place = way.iter().try_fold(to, |at, name| at.entry(name).or_insert_with(|| Map::new().into()).as_object_mut());
+        if let Some(place) = place {
+            place.insert(last.clone(), claim.clone());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::edge::{Arrival, IDEMPOTENCY_KEY};
+use super::{Worker, auth};
 use crate::admit::IdempotencyKey;
 use crate::authenticate::Presented;
 use crate::authorize::Door;
@@ -47,12 +48,15 @@ fn profile(query: &str) -> Box<str> {
     }
 }
 
-/// What the caller presents to prove who they are.
-pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Refusal> {
-    Ok(Presented { credential: credential(headers)? })
+/// What the caller presents to prove who they are: a bearer token, or else the cookie of a browser that signed in.
+pub(super) fn presented(request: &HttpRequest, worker: &Worker) -> Result<Presented, Refusal> {
+    match auth::session(request, worker)? {
+        Some(session) => Ok(session),
+        None => Ok(Presented { credential: credential(request.headers())?, session: None }),
+    }
 }
 
-/// The bearer token (RFC 6750, section 2.1). Nothing else is a credential: no query, no form, no cookie.
+/// The bearer token (RFC 6750, section 2.1). Nothing else of a request without a session is a credential: no query, no form.
 pub(super) fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
     let missing = || {
         Refusal::new(Code::MissingCredentials, "Send the user's access token as Authorization: Bearer <token>.")

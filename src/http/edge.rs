@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
+use super::auth::Browser;
 use super::origin::{Origins, Verdict};
 use super::problem;
 use crate::domain::clock::SharedClock;
@@ -112,6 +113,7 @@ pub(crate) async fn guard(
     let request_id = RequestId::from_caller(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
     let verdict = edge.origins.verdict(request.headers());
     let arrival = Arrival { request_id: request_id.clone(), at: edge.clock.steady() };
+    let browser = Browser::of(&request);
     let is_probe = matches!(request.path(), "/livez" | "/readyz");
     let outcome = match edge.enter(is_probe).and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
         Ok(inside) => {
@@ -121,12 +123,12 @@ pub(crate) async fn guard(
             drop(inside);
             outcome
         }
-        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict) }.into_error()),
+        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), browser }.into_error()),
     };
     let refusal = match outcome {
         Ok(Ok(mut response)) => {
             let Some(refusal) = response.response().error().map(refusal_in) else {
-                edge.finish(response.response_mut().head_mut(), &request_id, verdict);
+                edge.finish(response.response_mut().head_mut(), &request_id, verdict, &browser);
                 return Ok(response.map_into_boxed_body());
             };
             refusal
@@ -140,12 +142,12 @@ pub(crate) async fn guard(
             )
         }
     };
-    Err(Refused { edge, refusal, request_id, verdict: Some(verdict) }.into_error())
+    Err(Refused { edge, refusal, request_id, verdict: Some(verdict), browser }.into_error())
 }
 
 impl Edge {
     /// Headers of every answer.
-    fn finish(&self, head: &mut actix_web::dev::ResponseHead, request_id: &RequestId, verdict: Verdict) {
+    fn finish(&self, head: &mut actix_web::dev::ResponseHead, request_id: &RequestId, verdict: Verdict, browser: &Browser) {
         let headers = head.headers_mut();
         if let Ok(id) = HeaderValue::try_from(request_id.as_str()) {
             headers.insert(REQUEST_ID, id);
@@ -154,6 +156,7 @@ impl Edge {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         verdict.write(headers);
+        browser.write(headers);
         if self.is_draining() {
             head.set_connection_type(ConnectionType::Close);
         }
@@ -190,6 +193,7 @@ struct Refused {
     refusal: Refusal,
     request_id: RequestId,
     verdict: Option<Verdict>,
+    browser: Browser,
 }
 
 impl Refused {
@@ -214,12 +218,13 @@ impl std::fmt::Display for Refused {
 
 impl ResponseError for Refused {
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = problem::answer(&self.refusal, self.request_id.as_str(), &self.edge.docs_url);
+        let (refusal, request_id) = (&self.refusal, self.request_id.as_str());
+        let mut response = self.browser.refused(problem::answer(refusal, request_id, &self.edge.docs_url), refusal, request_id);
         let verdict = match &self.verdict {
             Some(Verdict::Allowed(origin)) => Verdict::Allowed(origin.clone()),
             _ => Verdict::Absent,
         };
-        self.edge.finish(response.head_mut(), &self.request_id, verdict);
+        self.edge.finish(response.head_mut(), &self.request_id, verdict, &self.browser);
         response
     }
 }

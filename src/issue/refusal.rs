@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tracing::Level;
 
 use crate::admit::{Denied, Rule, Standing, ceil_seconds};
-use crate::authenticate::Unauthenticated;
+use crate::authenticate::{NotSignedIn, Unauthenticated};
 use crate::authorize::Forbidden;
 use crate::domain::ask::BadAsk;
 use crate::domain::ttl::Ttl;
@@ -231,6 +231,21 @@ impl From<Unauthenticated> for Refusal {
                 Self::new(Code::IdentityUnavailable, "Sign-in cannot be checked right now; try again shortly.")
                     .retry_after(ceil_seconds(wait))
             }
+        }
+    }
+}
+
+impl From<NotSignedIn> for Refusal {
+    fn from(not_signed_in: NotSignedIn) -> Self {
+        match not_signed_in {
+            NotSignedIn::Declined => {
+                Self::new(Code::InvalidToken, "The sign-in was not completed at the identity provider; try again.")
+            }
+            NotSignedIn::Invalid => Self::new(
+                Code::InvalidToken,
+                "This sign-in took too long, was used before, began in another browser or cannot be accepted; try again.",
+            ),
+            NotSignedIn::Unavailable(unauthenticated) => unauthenticated.into(),
         }
     }
 }

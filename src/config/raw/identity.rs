@@ -6,11 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::RawLogin;
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawIdentity {
     /// JWT issuers, by name.
     pub(crate) jwt: BTreeMap<String, RawJwt>,
+    /// Sign-in of browsers at one OpenID provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<RawLogin>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most.
@@ -19,7 +24,7 @@ pub(crate) struct RawIdentity {
 
 impl Default for RawIdentity {
     fn default() -> Self {
-        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000 }
+        Self { jwt: BTreeMap::new(), login: None, verified_token_seconds: 60, verified_tokens: 20_000 }
     }
 }
 

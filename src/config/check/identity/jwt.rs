@@ -46,7 +46,7 @@ impl Check<'_> {
         })
     }
 
-    fn algorithms(&mut self, key: &str, names: &[String]) -> Vec<Algorithm> {
+    pub(super) fn algorithms(&mut self, key: &str, names: &[String]) -> Vec<Algorithm> {
         if names.is_empty() {
             self.problem(key, "list at least one algorithm, for example [\"RS256\"]");
         }

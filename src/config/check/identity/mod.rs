@@ -1,6 +1,7 @@
 //! Who may call.
 
 mod jwt;
+mod login;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use serde_json::Value;
 
 use super::Check;
 use crate::config::raw::{RawIdentity, RawMapping};
-use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
+use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity, Server};
 
 impl Check<'_> {
-    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity) -> Identity {
-        if raw.jwt.is_empty() {
+    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity, server: Option<&Server>) -> Identity {
+        if raw.jwt.is_empty() && raw.login.is_none() {
             self.problem(
                 "identity",
                 "nobody could sign in; add an issuer, for example [identity.jwt.main] issuer = \"https://login.example.com/\" audience = [\"voice\"], or try everything on this machine with `ephemint dev`",
@@ -28,8 +29,10 @@ impl Check<'_> {
             }
             jwt.extend(self.jwt(&key, name, entry));
         }
+        let login = raw.login.as_ref().and_then(|raw| self.login(raw, server));
         Identity {
             jwt,
+            login,
             verified_token_lifetime: Duration::from_secs(self.range(
                 "identity.verified_token_seconds",
                 raw.verified_token_seconds,
