@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admit::Admission;
 use crate::audit::{Auditor, Unopened};
-use crate::authenticate::Authenticator;
+use crate::authenticate::{self, Authenticator};
 use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
 use crate::config::{self, Config};
@@ -76,6 +76,9 @@ pub(crate) enum StartError {
     /// The client for issuers' keys cannot be built.
     #[error(transparent)]
     Client(#[from] Unbuildable),
+    /// Callers cannot be authenticated.
+    #[error(transparent)]
+    Identity(#[from] authenticate::StartError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),

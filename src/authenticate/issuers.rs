@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::jwks::{KeySource, NoKey};
-use super::jwt::{Issuer, Unverifiable, Unverified};
+use super::jwks::KeySource;
+use super::jwt::{Issuer, Unverified};
 use super::verified::{Verified, VerifiedTokens};
 use super::{Principal, Unauthenticated};
 use crate::config::{ClaimPath, Identity};
@@ -76,17 +76,7 @@ impl Issuers {
         let unverified = Unverified::parse(token)?;
         let issuer =
             unverified.unverified_issuer().and_then(|issuer| self.issuers.get(issuer)).ok_or(Unauthenticated::Invalid)?;
-        issuer.accepts_header(&unverified)?;
-        let verified = match issuer.verify(&unverified) {
-            Err(Unverifiable::NoKey(NoKey::Unknown)) if issuer.keys.refreshed().await => issuer.verify(&unverified),
-            Err(Unverifiable::NoKey(NoKey::NotFetchedYet)) => {
-                issuer.keys.first_fetch().await;
-                issuer.verify(&unverified)
-            }
-            outcome => outcome,
-        };
-        let keys = verified.map_err(|unverifiable| issuer.refusal(unverifiable))?;
-        issuer.principal(unverified.signed_with(keys), &self.names)
+        issuer.principal(issuer.signed(unverified).await?, &self.names)
     }
 }
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use reqwest::header::CACHE_CONTROL;
 use reqwest::{Client, StatusCode, Url};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
 use super::jwk::{VerifyingKey, read_set};
@@ -47,9 +47,15 @@ pub(super) struct KeySet {
     /// Steady time: when the next fetch was due, and then as long as an outage of the issuer is borne.
     usable_until: Duration,
     keys: Arc<[VerifyingKey]>,
+    /// What discovery said when the keys were fetched; empty where it was not asked.
+    discovery: Arc<Map<String, Value>>,
 }
 
 impl KeySet {
+    pub(super) fn discovery(&self) -> &Arc<Map<String, Value>> {
+        &self.discovery
+    }
+
     /// The key that a token names. A token that names none is only accepted when there is no choice.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&VerifyingKey> {
         let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm) && (id.is_none() || key.id.as_deref() == id));
@@ -122,7 +128,7 @@ impl KeySource {
     #[cfg(test)]
     pub(super) fn fixed(generation: u64, clock: SharedClock) -> Arc<Self> {
         let (text, usable_until) = (Sha256::of(b""), Duration::MAX);
-        let keys = KeySet { generation, text, usable_until, keys: Arc::from([]) };
+        let keys = KeySet { generation, text, usable_until, keys: Arc::from([]), discovery: Arc::default() };
         Arc::new(Self {
             current: ArcSwapOption::from_pointee(keys),
             attempts: watch::Sender::new(1),
@@ -206,6 +212,7 @@ impl KeySource {
             text: fetched.text,
             usable_until: self.clock.steady() + fetched.fresh_for + self.max_stale,
             keys,
+            discovery: fetched.discovery.clone(),
         })));
     }
 }
@@ -226,6 +233,7 @@ struct Fetched {
     text: Sha256,
     keys: Arc<[VerifyingKey]>,
     fresh_for: Duration,
+    discovery: Arc<Map<String, Value>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -258,37 +266,34 @@ impl FetchError {
     }
 }
 
-/// `OpenID` Connect Discovery 1.0, section 3: the two fields that are used.
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-    jwks_uri: Url,
-}
-
 impl Fetch {
     async fn run(&self) -> Result<Fetched, FetchError> {
-        let url = match &self.jwks_url {
-            Some(url) => url.clone(),
+        let (url, discovery) = match &self.jwks_url {
+            Some(url) => (url.clone(), Map::new()),
             None => self.discover().await?,
         };
         let (body, max_age) = self.read("the key set", url).await?;
         let keys = read_set(&body, &self.algorithms).ok_or(FetchError::NoUsableKey)?;
-        Ok(Fetched { text: Sha256::of(&body), keys, fresh_for: max_age.unwrap_or(DEFAULT_FRESH).clamp(LEAST_FRESH, MOST_FRESH) })
+        let fresh_for = max_age.unwrap_or(DEFAULT_FRESH).clamp(LEAST_FRESH, MOST_FRESH);
+        Ok(Fetched { text: Sha256::of(&body), keys, fresh_for, discovery: Arc::new(discovery) })
     }
 
-    async fn discover(&self) -> Result<Url, FetchError> {
+    /// Where the keys are, and all that `OpenID` Connect Discovery 1.0 (section 3) says besides.
+    async fn discover(&self) -> Result<(Url, Map<String, Value>), FetchError> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|_| FetchError::NotDiscovery)?;
         let is_https = url.scheme() == "https";
         let (body, _) = self.read("discovery", url).await?;
-        let found: Discovery = serde_json::from_slice(&body).map_err(|_| FetchError::NotDiscovery)?;
-        if found.issuer != self.issuer {
+        let found: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| FetchError::NotDiscovery)?;
+        let text = |name: &str| found.get(name).and_then(Value::as_str).ok_or(FetchError::NotDiscovery);
+        if text("issuer")? != self.issuer {
             return Err(FetchError::OtherIssuer);
         }
-        if is_https && found.jwks_uri.scheme() != "https" {
+        let keys = Url::parse(text("jwks_uri")?).map_err(|_| FetchError::NotDiscovery)?;
+        if is_https && keys.scheme() != "https" {
             return Err(FetchError::Downgrade);
         }
-        Ok(found.jwks_uri)
+        Ok((keys, found))
     }
 
     async fn read(&self, what: &'static str, url: Url) -> Result<(Bytes, Option<Duration>), FetchError> {

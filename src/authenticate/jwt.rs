@@ -37,9 +37,15 @@ pub(super) struct SignedClaims {
     keys: KeyLease,
 }
 
+impl SignedClaims {
+    pub(super) fn all(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+}
+
 /// Why a signature could not be found good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unverifiable {
+enum Unverifiable {
     NoKey(NoKey),
     BadSignature,
 }
@@ -60,11 +66,6 @@ impl<'t> Unverified<'t> {
             signed,
             signature,
         })
-    }
-
-    /// The lease shows that the signature was found good.
-    pub(super) fn signed_with(self, keys: KeyLease) -> SignedClaims {
-        SignedClaims { claims: self.claims, keys }
     }
 
     pub(super) fn unverified_issuer(&self) -> Option<&str> {
@@ -92,21 +93,36 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn accepts_header(&self, token: &Unverified<'_>) -> Result<(), Unauthenticated> {
+    fn accepts_header(&self, token: &Unverified<'_>) -> Result<(), Unauthenticated> {
         let algorithm = self.settings.algorithms.contains(&token.algorithm);
         let token_type = token.token_type.as_ref().is_none_or(|t| self.settings.token_types.contains(&t.to_ascii_lowercase()));
         if algorithm && token_type { Ok(()) } else { Err(Unauthenticated::Invalid) }
     }
 
     /// Verifies the signature. `Ok` ties the token to the keys it was verified with.
-    pub(super) fn verify(&self, token: &Unverified<'_>) -> Result<KeyLease, Unverifiable> {
+    fn verify(&self, token: &Unverified<'_>) -> Result<KeyLease, Unverifiable> {
         let keys = self.keys.current().map_err(Unverifiable::NoKey)?;
         let key = keys.find(token.key_id.as_deref(), token.algorithm).ok_or(Unverifiable::NoKey(NoKey::Unknown))?;
         let good = key.verifies(token.algorithm, token.signed.as_bytes(), &token.signature);
         if good { Ok(KeyLease::new(&self.keys, &keys)) } else { Err(Unverifiable::BadSignature) }
     }
 
-    pub(super) fn refusal(&self, unverifiable: Unverifiable) -> Unauthenticated {
+    /// Verifies header and signature, if need be with keys that are fetched for it.
+    pub(super) async fn signed(&self, token: Unverified<'_>) -> Result<SignedClaims, Unauthenticated> {
+        self.accepts_header(&token)?;
+        let verified = match self.verify(&token) {
+            Err(Unverifiable::NoKey(NoKey::Unknown)) if self.keys.refreshed().await => self.verify(&token),
+            Err(Unverifiable::NoKey(NoKey::NotFetchedYet)) => {
+                self.keys.first_fetch().await;
+                self.verify(&token)
+            }
+            outcome => outcome,
+        };
+        let keys = verified.map_err(|unverifiable| self.refusal(unverifiable))?;
+        Ok(SignedClaims { claims: token.claims, keys })
+    }
+
+    fn refusal(&self, unverifiable: Unverifiable) -> Unauthenticated {
         match unverifiable {
             Unverifiable::BadSignature | Unverifiable::NoKey(NoKey::Unknown) => Unauthenticated::Invalid,
             Unverifiable::NoKey(NoKey::NotFetchedYet | NoKey::TooOld) => {

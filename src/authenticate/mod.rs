@@ -12,6 +12,7 @@ mod jwks;
 mod jws;
 mod jwt;
 mod memory;
+mod login;
 mod verified;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(crate) use dpop::{Challenge, Fault, Offer, Possession, Target};
 use introspection::Introspection;
 use issuers::Issuers;
 use jwk::Thumbprint;
+pub(crate) use login::{Cookies, Jar, Login, NotSignedIn};
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]
@@ -111,6 +113,17 @@ pub(crate) struct Presented {
     pub(crate) acts_for: Option<Box<[u8]>>,
     /// Present under the DPoP scheme, boxed because few have it.
     pub(crate) possession: Option<Box<Possession>>,
+    /// There when the credential is a session's cookie: where its successor goes.
+    pub(crate) session: Option<Jar>,
+}
+
+/// Why callers cannot be authenticated at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Client(#[from] Unbuildable),
+    #[error("keys for cookies cannot be made")]
+    Keys,
 }
 
 /// Knows every configured kind of identity.
@@ -119,6 +132,7 @@ pub(crate) struct Authenticator {
     introspections: Vec<Arc<Introspection>>,
     api_keys: ApiKeys,
     dpop: Dpop,
+    login: Option<Login>,
 }
 
 impl Authenticator {
@@ -131,7 +145,7 @@ impl Authenticator {
         outbound: &Outbound,
         clock: SharedClock,
         metrics: Metrics,
-    ) -> Result<Self, Unbuildable> {
+    ) -> Result<Self, StartError> {
         let asked_claims = Arc::from(asked_claims);
         let dpop = Dpop::new(identity.dpop.clone(), &names, clock.clone());
         let api_keys = ApiKeys::new(std::mem::take(&mut identity.api_keys), names.clone(), clock.clone());
@@ -142,13 +156,23 @@ impl Authenticator {
                 Introspection::new(entry, claims, names, outbound, clock.clone(), metrics.clone())
             })
             .collect::<Result<_, _>>()?;
+        let login = identity
+            .login
+            .take()
+            .map(|login| Login::start(login, &asked_claims, names.clone(), outbound, clock.clone(), metrics.clone()))
+            .transpose()?;
         let issuers = Issuers::start(identity, &asked_claims, names, outbound, clock, metrics)?;
-        Ok(Self { issuers, introspections, api_keys, dpop })
+        Ok(Self { issuers, introspections, api_keys, dpop, login })
+    }
+
+    /// Browser sign-in, where it is configured.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
     pub(crate) fn is_ready(&self) -> bool {
-        self.issuers.are_ready()
+        self.issuers.are_ready() && self.login.as_ref().is_none_or(Login::is_ready)
     }
 
     /// What clients are told of DPoP. `None`: nothing, because it is not switched on.
@@ -164,19 +188,23 @@ impl Authenticator {
 
     /// Whose credential it is, whoever presents it.
     async fn identify(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
-        let token = presented.credential.reveal();
-        if is_jwt(token) && !self.issuers.is_empty() {
-            return self.issuers.authenticate(token).await;
+        let credential = presented.credential.reveal();
+        if let Some(jar) = &presented.session {
+            let login = self.login.as_ref().ok_or(Unauthenticated::Invalid)?;
+            return Box::pin(login.authenticate(credential, jar)).await;
+        }
+        if is_jwt(credential) && !self.issuers.is_empty() {
+            return self.issuers.authenticate(credential).await;
         }
         if self.api_keys.is_empty() && self.introspections.is_empty() {
             return Err(Unauthenticated::Invalid);
         }
-        let digest = Sha256::of(token.as_bytes());
+        let digest = Sha256::of(credential.as_bytes());
         if let Some(holder) = self.api_keys.holder(&digest, presented.acts_for.as_deref()) {
             return holder;
         }
-        match self.introspections.iter().find(|server| server.takes(token)) {
-            Some(server) => Box::pin(server.authenticate(token, digest)).await,
+        match self.introspections.iter().find(|server| server.takes(credential)) {
+            Some(server) => Box::pin(server.authenticate(credential, digest)).await,
             None => Err(Unauthenticated::Invalid),
         }
     }

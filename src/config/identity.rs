@@ -9,6 +9,7 @@ use url::Url;
 
 pub(crate) use servers::{ApiKey, ApiKeys, Introspection};
 
+use super::Login;
 use crate::domain::json::{pointer_tokens, same};
 
 pub(crate) struct Identity {
@@ -16,6 +17,7 @@ pub(crate) struct Identity {
     pub(crate) introspection: Vec<Introspection>,
     pub(crate) api_keys: Vec<ApiKeys>,
     pub(crate) dpop: Dpop,
+    pub(crate) login: Option<Login>,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
 }
@@ -118,6 +120,15 @@ impl ClaimPath {
     pub(crate) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let (last, way) = self.0.split_last()?;
         way.iter().try_fold(claims, |at, name| at.get(name)?.as_object())?.get(last)
+    }
+
+    /// Copies the claim, if it is there, to the same place in `to`.
+    pub(crate) fn copy(&self, from: &Map<String, Value>, to: &mut Map<String, Value>) {
+        let (Some(claim), Some((last, way))) = (self.find(from), self.0.split_last()) else { return };
+        let place = way.iter().try_fold(to, |at, name| at.entry(name).or_insert_with(|| Map::new().into()).as_object_mut());
+        if let Some(place) = place {
+            place.insert(last.clone(), claim.clone());
+        }
     }
 }
 

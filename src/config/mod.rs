@@ -3,6 +3,7 @@
 pub(crate) mod check;
 mod identity;
 pub(crate) mod load;
+mod login;
 pub(crate) mod problem;
 pub(crate) mod raw;
 
@@ -20,6 +21,7 @@ use crate::domain::ttl::Ttl;
 use check::ReadSecret;
 pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Identity, Introspection, Jwt};
 use load::Loaded;
+pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, LogFormat};
 
@@ -68,6 +70,8 @@ pub(crate) struct Demo {
 pub(crate) enum SignIn {
     /// With an access token of their own.
     Token,
+    /// At the OpenID provider of `identity.login`.
+    Login,
     /// As whoever they like: `ephemint dev` alone has this.
     Development { users: Vec<String>, scenarios: Vec<String> },
 }

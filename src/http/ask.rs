@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::edge::{Arrival, DPOP, IDEMPOTENCY_KEY, USER};
+use super::{Worker, auth};
 use crate::admit::IdempotencyKey;
 use crate::authenticate::{Possession, Presented, Target};
 use crate::authorize::Door;
@@ -54,15 +55,18 @@ enum Scheme {
     Dpop,
 }
 
-/// What the caller presents to prove who they are.
-pub(super) fn presented(request: &HttpRequest) -> Result<Presented, Refusal> {
+/// What the caller presents to prove who they are: a token, or else the cookie of a browser that signed in.
+pub(super) fn presented(request: &HttpRequest, worker: &Worker) -> Result<Presented, Refusal> {
+    if let Some(session) = auth::session(request, worker)? {
+        return Ok(session);
+    }
     let (scheme, credential) = credential(request.headers())?;
     let possession = match scheme {
         Scheme::Bearer => None,
         Scheme::Dpop => Some(Box::new(possession(request))),
     };
     let acts_for = request.headers().get(USER).map(|user| user.as_bytes().into());
-    Ok(Presented { credential, acts_for, possession })
+    Ok(Presented { credential, acts_for, possession, session: None })
 }
 
 /// The bearer token (RFC 6750, section 2.1).
@@ -73,7 +77,8 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Credential, Refusal> {
     }
 }
 
-/// A bearer token, or one that comes with a proof (RFC 9449, section 7.1). Nothing else is a credential: no query, no form, no cookie.
+/// A bearer token, or one that comes with a proof (RFC 9449, section 7.1). Nothing else of a request without a session is a
+/// credential: no query, no form.
 fn credential(headers: &HeaderMap) -> Result<(Scheme, Credential), Refusal> {
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
     // A header value holds no control characters but the tab, so ASCII is all that is left to ask for. (`to_str` asks byte by byte,

@@ -90,6 +90,7 @@ impl<'a> Settings<'a> {
         let voices: &[_] = if demo.profiles.iter().all(may_choose) { &VOICES } else { &[] };
         let (sign_in, users, scenarios): (_, &[String], &[String]) = match &demo.sign_in {
             SignIn::Token => ("token", &[], &[]),
+            SignIn::Login => ("login", &[], &[]),
             SignIn::Development { users, scenarios } => ("development", users, scenarios),
         };
         Self { ephemint: "", sign_in, users, profiles: &demo.profiles, voices, scenarios }

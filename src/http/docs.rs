@@ -32,10 +32,16 @@ pub(super) async fn page() -> HttpResponse {
         .body(PAGE.as_str())
 }
 
-fn policy() -> String {
+/// Of a page that has [`style`] and nothing else.
+pub(super) fn policy() -> String {
     use base64::Engine;
     let digest = crate::domain::secret::Sha256::of(STYLE.as_bytes());
     POLICY.replace("STYLE", &base64::engine::general_purpose::STANDARD.encode(digest.0))
+}
+
+/// The one stylesheet of pages that are written here.
+pub(super) fn style() -> String {
+    format!("<style>{STYLE}</style>")
 }
 
 fn render(document: &Value) -> String {
@@ -45,7 +51,8 @@ fn render(document: &Value) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         page,
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Ephemint API</title><style>{STYLE}</style></head><body><main><header><h1>Ephemint API</h1><p>{}</p><p>Version {} · <a href=\"/openapi.json\">openapi.json</a></p></header>",
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Ephemint API</title>{}</head><body><main><header><h1>Ephemint API</h1><p>{}</p><p>Version {} · <a href=\"/openapi.json\">openapi.json</a></p></header>",
+        style(),
         escape(about),
         text(&document["info"]["version"])
     );
@@ -118,7 +125,7 @@ fn prose(value: &Value) -> String {
     text.split('`').enumerate().map(marked).collect()
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
+use super::auth::Browser;
 use super::origin::{Origins, Verdict};
 use super::problem;
 use crate::authenticate::Offer;
@@ -121,6 +122,7 @@ pub(crate) async fn guard(
     let verdict = edge.origins.verdict(request.headers());
     let nonce = edge.nonce_for(request.headers());
     let arrival = Arrival { request_id: request_id.clone(), at: edge.clock.steady() };
+    let browser = Browser::of(&request);
     let is_probe = matches!(request.path(), "/livez" | "/readyz");
     let outcome = match edge.enter(is_probe).and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
         Ok(inside) => {
@@ -130,12 +132,12 @@ pub(crate) async fn guard(
             drop(inside);
             outcome
         }
-        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce }.into_error()),
+        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce, browser }.into_error()),
     };
     let refusal = match outcome {
         Ok(Ok(mut response)) => {
             let Some(refusal) = response.response().error().map(refusal_in) else {
-                edge.finish(response.response_mut().head_mut(), &request_id, verdict, nonce);
+                edge.finish(response.response_mut().head_mut(), &request_id, verdict, nonce, &browser);
                 return Ok(response.map_into_boxed_body());
             };
             refusal
@@ -149,7 +151,7 @@ pub(crate) async fn guard(
             )
         }
     };
-    Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce }.into_error())
+    Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce, browser }.into_error())
 }
 
 impl Edge {
@@ -166,6 +168,7 @@ impl Edge {
         request_id: &RequestId,
         verdict: Verdict,
         nonce: Option<HeaderValue>,
+        browser: &Browser,
     ) {
         let headers = head.headers_mut();
         if let Some(nonce) = nonce {
@@ -178,6 +181,7 @@ impl Edge {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         self.origins.write(verdict, headers);
+        browser.write(headers);
         if self.is_draining() {
             head.set_connection_type(ConnectionType::Close);
         }
@@ -220,6 +224,7 @@ struct Refused {
     request_id: RequestId,
     verdict: Option<Verdict>,
     nonce: Option<HeaderValue>,
+    browser: Browser,
 }
 
 impl Refused {
@@ -244,12 +249,14 @@ impl std::fmt::Display for Refused {
 
 impl ResponseError for Refused {
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = problem::answer(&self.refusal, self.request_id.as_str(), &self.edge.docs_url, self.edge.dpop.as_ref());
+        let (refusal, request_id) = (&self.refusal, self.request_id.as_str());
+        let answer = problem::answer(refusal, request_id, &self.edge.docs_url, self.edge.dpop.as_ref());
+        let mut response = self.browser.refused(answer, refusal, request_id);
         let verdict = match &self.verdict {
             Some(Verdict::Allowed(origin)) => Verdict::Allowed(origin.clone()),
             _ => Verdict::Absent,
         };
-        self.edge.finish(response.head_mut(), &self.request_id, verdict, self.nonce.clone());
+        self.edge.finish(response.head_mut(), &self.request_id, verdict, self.nonce.clone(), &self.browser);
         response
     }
 }

@@ -25,7 +25,7 @@ async fn mint(request: &HttpRequest, payload: Payload, worker: &Worker, door: Do
     }
     let profile = call.profile.clone();
     let body = ask::wish(request, payload, &profile, door);
-    let issued = worker.issuer.issue(call, ask::presented(request), body).await?;
+    let issued = worker.issuer.issue(call, ask::presented(request, worker), body).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_TYPE, "application/json"));
     rate_limit(&mut response, issued.standing);

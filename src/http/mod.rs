@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod ask;
+mod auth;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod edge;
@@ -51,7 +52,11 @@ impl MoreRoutes {
 
 /// The public listener's routes.
 pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut ServiceConfig) {
+    let signs_in = worker.issuer.stages.authenticator.login().is_some();
     move |app: &mut ServiceConfig| {
+        if signs_in {
+            app.configure(auth::routes);
+        }
         app.app_data(Data::new(worker))
             .app_data(health)
             .service(methods("/v1/realtime/client_secrets", "POST, OPTIONS").route(web::post().to(mint::realtime)))

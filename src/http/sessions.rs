@@ -36,7 +36,7 @@ pub(super) async fn end(request: HttpRequest, worker: Data<Worker>, id: Path<Str
 async fn caller(request: &HttpRequest, worker: &Worker) -> Result<Arc<Principal>, Refusal> {
     worker.edge.origins().check(request.headers())?;
     ask::takes_json(request.headers())?;
-    Ok(worker.issuer.stages.authenticator.authenticate(&ask::presented(request)?).await?)
+    Ok(worker.issuer.stages.authenticator.authenticate(&ask::presented(request, worker)?).await?)
 }
 
 fn unknown() -> Refusal {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tracing::Level;
 
 use crate::admit::{Denied, Rule, Standing, ceil_seconds};
-use crate::authenticate::{Challenge, Fault, Unauthenticated};
+use crate::authenticate::{Challenge, Fault, NotSignedIn, Unauthenticated};
 use crate::authorize::Forbidden;
 use crate::domain::ask::BadAsk;
 use crate::domain::ttl::Ttl;
@@ -266,6 +266,21 @@ fn challenged((cause, challenge): (Unauthenticated, Challenge)) -> Refusal {
         Fault::Nonce => of_proof("Send a new DPoP proof with the nonce that the DPoP-Nonce header has."),
     };
     Refusal { challenge: Some(Box::new(challenge)), ..refusal }
+}
+
+impl From<NotSignedIn> for Refusal {
+    fn from(not_signed_in: NotSignedIn) -> Self {
+        match not_signed_in {
+            NotSignedIn::Declined => {
+                Self::new(Code::InvalidToken, "The sign-in was not completed at the identity provider; try again.")
+            }
+            NotSignedIn::Invalid => Self::new(
+                Code::InvalidToken,
+                "This sign-in took too long, was used before, began in another browser or cannot be accepted; try again.",
+            ),
+            NotSignedIn::Unavailable(unauthenticated) => unauthenticated.into(),
+        }
+    }
 }
 
 impl From<Forbidden> for Refusal {

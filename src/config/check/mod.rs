@@ -80,7 +80,8 @@ impl Check<'_> {
             ([], false) => raw.profiles.keys().cloned().collect(),
             (named, _) => named.to_vec(),
         };
-        raw.demo.enabled.then_some(Demo { profiles, sign_in: SignIn::Token })
+        let sign_in = if raw.identity.login.is_some() { SignIn::Login } else { SignIn::Token };
+        raw.demo.enabled.then_some(Demo { profiles, sign_in })
     }
 
     fn server(&mut self, raw: &RawServer) -> Option<Server> {
@@ -259,14 +260,16 @@ impl Check<'_> {
     }
 
     fn long_secret(&mut self, key: &str, text: &str) -> Option<Secret> {
+        self.secret_of(MIN_SECRET, key, text)
+    }
+
+    /// A secret of at least `least` characters.
+    fn secret_of(&mut self, least: usize, key: &str, text: &str) -> Option<Secret> {
         let named = self.secret(key, text)?;
-        if named.secret.reveal().len() < MIN_SECRET {
+        if named.secret.reveal().len() < least {
             self.problem(
                 key,
-                format!(
-                    "{}: must have at least {MIN_SECRET} characters, for example from `openssl rand -hex 32`",
-                    named.reference
-                ),
+                format!("{}: must have at least {least} characters, for example from `openssl rand -hex 32`", named.reference),
             );
         }
         Some(named.secret)

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 pub(crate) use servers::{ClientAuth, RawApiKey, RawApiKeys, RawIntrospection};
 
+use super::RawLogin;
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawIdentity {
@@ -25,6 +27,9 @@ pub(crate) struct RawIdentity {
     /// browsers may send proofs and clients are told which are accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dpop: Option<RawDpop>,
+    /// Sign-in of browsers at one OpenID provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<RawLogin>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most.
@@ -37,6 +42,7 @@ impl Default for RawIdentity {
             jwt: BTreeMap::new(),
             introspection: BTreeMap::new(),
             api_keys: BTreeMap::new(),
+            login: None,
             dpop: None,
             verified_token_seconds: 60,
             verified_tokens: 20_000,

@@ -1,6 +1,7 @@
 //! The configuration as it is written: every key, its default, its meaning. Nothing here is checked yet.
 
 mod identity;
+mod login;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use identity::{ClientAuth, RawApiKey, RawApiKeys, RawDpop, RawIdentity, RawIntrospection, RawJwt, RawMapping};
+pub(crate) use login::RawLogin;
 
 /// How careful the checks of the configuration are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,6 +4,7 @@ mod api_keys;
 mod introspection;
 mod dpop;
 mod jwt;
+mod login;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +22,7 @@ impl Check<'_> {
         profiles: &BTreeMap<String, RawProfile>,
         server: Option<&Server>,
     ) -> Identity {
-        if raw.jwt.is_empty() && raw.introspection.is_empty() && raw.api_keys.is_empty() {
+        if raw.jwt.is_empty() && raw.introspection.is_empty() && raw.api_keys.is_empty() && raw.login.is_none() {
             self.problem(
                 "identity",
                 "nobody could sign in; add an issuer, for example [identity.jwt.main] issuer = \"https://login.example.com/\" audience = [\"voice\"], or try everything on this machine with `ephemint dev`",
@@ -36,11 +37,13 @@ impl Check<'_> {
             }
             jwt.extend(self.jwt(&key, name, entry));
         }
+        let login = raw.login.as_ref().and_then(|raw| self.login(raw, server));
         Identity {
             jwt,
             introspection: self.introspections(&raw.introspection),
             api_keys: self.api_keys(&raw.api_keys, profiles),
             dpop: self.dpop(raw, server),
+            login,
             verified_token_lifetime: Duration::from_secs(self.range(
                 "identity.verified_token_seconds",
                 raw.verified_token_seconds,
