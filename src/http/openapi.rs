@@ -58,7 +58,10 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The user's own access token (a JWT, or an opaque one), or a server's API key."))
+            .description(Some(
+                "The user's own access token (a JWT, or an opaque one), or a server's API key. A token that is bound to a key (`cnf.jkt`) is sent as \
+                 `Authorization: DPoP <token>`, with a proof for this request in the `DPoP` header (RFC 9449).",
+            ))
             .build();
         document.components.get_or_insert_default().add_security_scheme("user", SecurityScheme::Http(bearer));
     }
@@ -92,7 +95,7 @@ impl Modify for Refusals {
     ),
     request_body(content = Option<MintRequest>, description = "At most 16 KiB, nested at most 16 deep, no duplicate keys"),
     responses(
-        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String))),
+        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String), ("DPoP-Nonce" = String, description = "For the next proof, where proofs need one"))),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -51,6 +51,18 @@ fn a_key_set_over_plain_http_is_refused() {
 }
 
 #[test]
+fn proofs_without_a_url_of_the_service_are_refused() {
+    let prod = prod().unset("server.public_url");
+    print(&prod).done().expect(0);
+    for config in [prod.clone().append("[identity.dpop]"), prod.clone().set("identity.jwt.main.require_dpop", "true")] {
+        refused_in_prod_alone(&config, "server.public_url", "DPoP");
+    }
+    // A URL that cannot be read is one problem, not two.
+    let config = prod.set("server.public_url", r#""voice.example.com""#).append("[identity.dpop]");
+    assert_eq!(serve(&config).done().expect_refused().len(), 1);
+}
+
+#[test]
 fn a_missing_pseudonym_key_is_refused() {
     refused_in_prod_alone(&prod().unset("privacy.pseudonym_key"), "privacy.pseudonym_key", "pseudonym");
 }

@@ -3,6 +3,7 @@ import { createHash, generateKeyPairSync, randomBytes, randomUUID } from 'node:c
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
+import * as oauth from 'oauth4webapi';
 import Provider from 'oidc-provider';
 
 export const CLIENT_ID = 'voice-app';
@@ -39,8 +40,8 @@ export async function startIssuer() {
   };
 }
 
-/** The whole authorization code flow with PKCE: login form, consent form, code, tokens. */
-async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600 } = {}) {
+/** The whole authorization code flow with PKCE: login form, consent form, code, tokens. `dpop` binds them to a key. */
+async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600, dpop } = {}) {
   const resource = `urn:voice:${algorithm}:${seconds}`;
   const verifier = randomBytes(32).toString('base64url');
   const authorize = new URL('/auth', issuer);
@@ -59,17 +60,14 @@ async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600 } = {})
   if (answer.searchParams.get('state') !== authorize.searchParams.get('state')) {
     throw new Error(`the sign-in of ${user} ended at ${answer}`);
   }
-  const tokens = await fetch(new URL('/token', issuer), {
-    method: 'POST',
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      client_id: CLIENT_ID,
-      redirect_uri: REDIRECT_URI,
-      code: answer.searchParams.get('code'),
-      code_verifier: verifier,
-      resource,
-    }),
-  });
+  const tokens = await oauth.genericTokenEndpointRequest(
+    { issuer, token_endpoint: new URL('/token', issuer).href },
+    { client_id: CLIENT_ID },
+    oauth.None(),
+    'authorization_code',
+    { redirect_uri: REDIRECT_URI, code: answer.searchParams.get('code'), code_verifier: verifier, resource },
+    { DPoP: dpop, [oauth.allowInsecureRequests]: true },
+  );
   const { access_token: accessToken, id_token: idToken, error_description: problem } = await tokens.json();
   if (!tokens.ok) throw new Error(`no tokens for ${user}: ${problem}`);
   return { accessToken, idToken };

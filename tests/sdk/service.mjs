@@ -18,16 +18,16 @@ export const INSTRUCTIONS = 'You are the front desk. CANARY-INSTRUCTIONS';
 export const MODEL = 'gpt-realtime-2.1';
 
 /**
- * Issuer, upstream and `ephemint serve`. `stop()` ends all three, expects the service to leave with exit code 0, and
- * gives back everything that it wrote.
+ * Issuer, upstream and `ephemint serve`, with `identity` as further tables of its configuration. `stop()` ends all three, expects
+ * the service to leave with exit code 0, and gives back everything that it wrote.
  */
-export async function startWorld() {
+export async function startWorld({ identity = '' } = {}) {
   const permanentKey = `sk-proj-${randomBytes(48).toString('hex')}`;
   const folder = await mkdtemp(join(tmpdir(), 'ephemint-sdk-'));
   const audit = join(folder, 'audit.jsonl');
   const config = join(folder, 'ephemint.toml');
   const [issuer, upstream] = await Promise.all([startIssuer(), startUpstream()]);
-  await writeFile(config, configuration({ issuer: issuer.url, upstream: upstream.url, audit }));
+  await writeFile(config, configuration({ issuer: issuer.url, upstream: upstream.url, audit, identity }));
 
   const binary = run(['serve', '--config', config], {
     OPENAI_API_KEY: permanentKey,
@@ -112,7 +112,7 @@ function publicAddress(line) {
 }
 
 // At level trace, so that the search for secrets in the log sees as much as an operator ever would.
-const configuration = ({ issuer, upstream, audit }) => `
+const configuration = ({ issuer, upstream, audit, identity }) => `
 environment = "dev"
 
 [server]
@@ -132,6 +132,8 @@ audience = ["${AUDIENCE}"]
 algorithms = ["RS256", "ES256", "EdDSA"]
 leeway_seconds = 0
 jwks_cooldown_seconds = 1
+
+${identity}
 
 [upstreams.openai]
 kind = "openai"
