@@ -17,6 +17,7 @@ pub(crate) struct Jwt {
     pub(crate) name: String,
     pub(crate) issuer: String,
     pub(crate) audience: Vec<String>,
+    pub(crate) audience_claim: ClaimPath,
     /// Absent: discovery.
     pub(crate) jwks_url: Option<Url>,
     pub(crate) algorithms: Vec<Algorithm>,
@@ -69,7 +70,8 @@ pub(crate) struct ClaimMapping {
     pub(crate) user: ClaimPath,
     /// Present: every user must have a tenant.
     pub(crate) tenant: Option<ClaimPath>,
-    pub(crate) groups: ClaimPath,
+    /// The groups of all of them together are the user's.
+    pub(crate) groups: Vec<ClaimPath>,
     pub(crate) required_scopes: Vec<String>,
     pub(crate) required_claims: Vec<ClaimRule>,
 }

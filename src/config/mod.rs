@@ -21,7 +21,7 @@ use check::ReadSecret;
 pub(crate) use identity::{Algorithm, ClaimMapping, ClaimPath, ClaimRule, Identity, Jwt};
 use load::Loaded;
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, Environment, LogFormat};
+pub(crate) use raw::{Api, Environment, IdentifyUsers, LogFormat};
 
 /// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
@@ -138,6 +138,7 @@ pub(crate) struct Limits {
 pub(crate) struct Audit {
     pub(crate) sinks: Vec<Sink>,
     pub(crate) required: bool,
+    pub(crate) identify_users: IdentifyUsers,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
