@@ -41,6 +41,7 @@ impl ApiKeys {
                 let owner = Principal {
                     identity: format!("{name}/{}", key.id).into(),
                     user: names.pseudonym(&entry.tenant, &name, &entry.owner),
+                    user_name: names.kept_name(&entry.owner),
                     tenant: entry.tenant.as_str().into(),
                     groups: entry.groups.clone(),
                     claims: Vec::new(),
@@ -83,6 +84,7 @@ impl ApiKeys {
         Ok(Arc::new(Principal {
             identity: identity.clone(),
             user: self.names.pseudonym(tenant, &key.entry, user),
+            user_name: self.names.kept_name(user),
             tenant: tenant.clone(),
             groups: groups.clone(),
             claims: Vec::new(),

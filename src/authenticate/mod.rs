@@ -40,6 +40,8 @@ pub(crate) struct Principal {
     /// The configured identity that vouches for the caller, as the audit trail names it: `jwt.main`.
     identity: Arc<str>,
     user: Pseudonym,
+    /// The subject as the issuer has it. `None` unless the audit trail is to name users in plain.
+    user_name: Option<Box<str>>,
     tenant: Box<str>,
     groups: Vec<String>,
     /// Only the claims that some profile asks for.
@@ -57,6 +59,11 @@ impl Principal {
 
     pub(crate) fn user(&self) -> &Pseudonym {
         &self.user
+    }
+
+    /// For the audit trail alone.
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.user_name.as_deref()
     }
 
     /// Empty when tokens name no tenant.

@@ -195,6 +195,7 @@ impl Issuer {
 
 fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
     entry.user = Some(*principal.user());
+    entry.user_name = principal.user_name();
     entry.identity = Some(principal.identity());
     entry.tenant = Some(principal.tenant()).filter(|tenant| !tenant.is_empty());
 }

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use identity::{ClientAuth, RawApiKey, RawApiKeys, RawDpop, RawIdentity, RawIntrospection, RawJwt, RawMapping};
+pub(crate) use identity::{
+    ClientAuth, RawApiKey, RawApiKeys, RawClaims, RawDpop, RawIdentity, RawIntrospection, RawJwt, RawMapping,
+};
 pub(crate) use login::RawLogin;
 
 /// How careful the checks of the configuration are.
@@ -268,6 +270,17 @@ impl Default for RawLimits {
     }
 }
 
+/// How entries name users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdentifyUsers {
+    /// As everywhere else: 64 hex digits that only the pseudonym key ties to a user.
+    #[default]
+    Pseudonym,
+    /// Also as the issuer names them.
+    Plain,
+}
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawAudit {
@@ -275,11 +288,13 @@ pub(crate) struct RawAudit {
     pub(crate) sinks: Vec<String>,
     /// No entry, no token: a mint that cannot be written down is refused.
     pub(crate) required: bool,
+    /// pseudonym, or plain: entries then hold the user's name as the issuer has it, beside the pseudonym. Logs and metrics never do.
+    pub(crate) identify_users: IdentifyUsers,
 }
 
 impl Default for RawAudit {
     fn default() -> Self {
-        Self { sinks: vec!["stdout".into()], required: true }
+        Self { sinks: vec!["stdout".into()], required: true, identify_users: IdentifyUsers::Pseudonym }
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RawMapping;
+use super::{RawClaims, RawMapping};
 
 /// How a client proves itself to an authorization server (RFC 6749, section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +48,8 @@ pub(crate) struct RawIntrospection {
     /// The claim that names the user's tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant_claim: Option<String>,
-    /// The claim that lists the user's groups.
-    pub(crate) groups_claim: String,
+    /// The claim that lists the user's groups, or several such claims.
+    pub(crate) groups_claim: RawClaims,
     /// Scopes that every token must carry.
     pub(crate) required_scopes: Vec<String>,
     /// Claims that every answer must carry, with the value or one of the values.
@@ -71,7 +71,7 @@ impl Default for RawIntrospection {
             timeout_seconds: 5,
             user_claim: "sub".into(),
             tenant_claim: None,
-            groups_claim: "groups".into(),
+            groups_claim: RawClaims::One("groups".into()),
             required_scopes: Vec::new(),
             required_claims: BTreeMap::new(),
         }
