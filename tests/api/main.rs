@@ -31,6 +31,7 @@ mod jwt_attacks;
 mod jwt_claims;
 mod jwt_form;
 mod jwt_keys;
+mod jwt_products;
 mod jwt_signatures;
 mod jwt_users;
 mod limits;
