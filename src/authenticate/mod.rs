@@ -6,6 +6,8 @@ mod api_keys;
 mod claims;
 mod introspection;
 mod dpop;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod issuers;
 mod jwk;
 mod jwks;
@@ -221,3 +223,6 @@ impl Authenticator {
 fn is_jwt(token: &str) -> bool {
     token.bytes().filter(|&b| b == b'.').count() == 2
 }
+
+#[cfg(test)]
+mod tests;
