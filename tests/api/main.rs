@@ -13,6 +13,8 @@
 mod support;
 
 mod admin;
+mod api_keys;
+mod api_keys_attacks;
 mod ask;
 mod audit;
 mod canary;
@@ -20,6 +22,8 @@ mod credentials;
 mod demo;
 mod http;
 mod idempotency;
+mod introspection;
+mod introspection_answers;
 mod jwks;
 mod jwt_attacks;
 mod jwt_claims;
