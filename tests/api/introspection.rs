@@ -176,6 +176,7 @@ async fn no_outage_is_remembered_and_none_lets_anybody_in() {
         ("307", redirect(307)),
         ("401", Reply::json(401, &json!({"error": "invalid_client"}))),
         ("400", Reply::json(400, &json!({"error": "invalid_client"}))),
+        ("another 400", Reply::json(400, &json!({"active": true, "error": "invalid_request"}))),
         ("403", Reply::json(403, &yes)),
         ("HTML", Reply::text(200, "text/html", "<html>maintenance</html>")),
         ("nothing", Reply::text(200, "application/json", "")),

@@ -117,6 +117,16 @@ async fn an_answer_that_does_not_fit_is_no_yes() {
 }
 
 #[tokio::test]
+async fn a_server_that_vouches_for_no_such_token_has_said_no() {
+    let (world, server) = asking(|config| config);
+    server.breaks(Reply::json(400, &json!({"error": "unsupported_token_type", "active": true})));
+    for _ in 0..2 {
+        world.service.mint("opaque-token-of-another-kind").await.expect_problem(401, "invalid_token");
+    }
+    assert_eq!((server.count(), world.upstream.count()), (1, 0));
+}
+
+#[tokio::test]
 async fn claims_are_mapped_and_asked_for_as_those_of_a_jwt() {
     let (world, server) = asking(|config| {
         let config = set("required_scopes", r#"["voice.mint"]"#)(config);

@@ -67,11 +67,10 @@ impl Endpoint {
     }
 
     pub(super) async fn ask(&self, token: &Credential) -> Result<Answer, NoAnswer> {
-        let body = timeout(self.deadline, self.answer(token)).await.unwrap_or(Err(NoAnswer::TooSlow))?;
-        read(&body).map_err(NoAnswer::Malformed)
+        timeout(self.deadline, self.answer(token)).await.unwrap_or(Err(NoAnswer::TooSlow))
     }
 
-    async fn answer(&self, token: &Credential) -> Result<Bytes, NoAnswer> {
+    async fn answer(&self, token: &Credential) -> Result<Answer, NoAnswer> {
         let response = match self.send(token).await {
             // Most often the server has just closed a connection that was idle, and to ask again does no harm.
             Err(error) if error.is_request() && !error.is_timeout() => self.send(token).await,
@@ -79,10 +78,9 @@ impl Endpoint {
         };
         let response = response.map_err(|e| NoAnswer::Http(e.without_url()))?;
         match response.status() {
-            StatusCode::OK => outbound::body(reqwest::Body::from(response), MAX_BODY).await.map_err(NoAnswer::Body),
-            refused @ (StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                Err(NoAnswer::Refused(refused))
-            }
+            StatusCode::OK => read(&body(response).await?).map_err(NoAnswer::Malformed),
+            StatusCode::BAD_REQUEST => read_error(&body(response).await?),
+            refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(NoAnswer::Refused(refused)),
             other => Err(NoAnswer::Status(other)),
         }
     }
@@ -121,6 +119,21 @@ impl Endpoint {
                 (form.finish(), Some(basic))
             }
         }
+    }
+}
+
+async fn body(response: Response) -> Result<Bytes, NoAnswer> {
+    outbound::body(reqwest::Body::from(response), MAX_BODY).await.map_err(NoAnswer::Body)
+}
+
+/// RFC 6749, section 5.2: a client may be refused with status 400 too. RFC 7009, section 2.2.1: a server may say of a token that it
+/// vouches for none of that kind.
+fn read_error(body: &[u8]) -> Result<Answer, NoAnswer> {
+    let problem = parse_strict(body).unwrap_or_default();
+    match problem.get("error").and_then(Value::as_str) {
+        Some("unsupported_token_type") => Ok(Answer::Inactive),
+        Some("invalid_client" | "unauthorized_client") => Err(NoAnswer::Refused(StatusCode::BAD_REQUEST)),
+        _ => Err(NoAnswer::Status(StatusCode::BAD_REQUEST)),
     }
 }
 
