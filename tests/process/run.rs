@@ -1,6 +1,6 @@
 //! Commands that end by themselves: what they print and how they exit. Nothing they print may hold a secret.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Run {
     command: Command,
     directory: TempDir,
+    stdin: Vec<u8>,
 }
 
 /// How it ended.
@@ -52,7 +53,7 @@ pub(crate) fn ephemint(arguments: &[&str]) -> Run {
     if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
         command.env("LLVM_PROFILE_FILE", profile);
     }
-    Run { command, directory }
+    Run { command, directory, stdin: Vec::new() }
 }
 
 /// `ephemint serve` with this configuration.
@@ -83,6 +84,12 @@ impl Run {
         self
     }
 
+    /// What it finds on its standard input, before that ends.
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -90,8 +97,11 @@ impl Run {
     /// Runs it to its end.
     pub(crate) fn done(mut self) -> Outcome {
         let begun = Instant::now();
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
+        let (mut stdin, bytes) = (child.stdin.take().expect("stdin"), self.stdin);
+        // A command that does not read it may end before it is written.
+        std::thread::spawn(move || stdin.write_all(&bytes).ok());
         let stdout = read(child.stdout.take().expect("stdout"));
         let stderr = read(child.stderr.take().expect("stderr"));
         let status = loop {
@@ -155,7 +165,14 @@ impl Outcome {
 
     #[track_caller]
     fn expect_no_secret(&self) {
-        let marks = [secrets::PERMANENT, secrets::ADMIN_TOKEN, secrets::PSEUDONYM_KEY, LITERAL_MARK];
+        let marks = [
+            secrets::PERMANENT,
+            secrets::ADMIN_TOKEN,
+            secrets::PSEUDONYM_KEY,
+            secrets::INTROSPECTION,
+            secrets::API_KEY,
+            LITERAL_MARK,
+        ];
         for mark in marks {
             assert!(!self.stdout.contains(mark) && !self.stderr.contains(mark), "{mark} was printed\n{self}");
         }
