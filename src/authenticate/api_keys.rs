@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::{Principal, Unauthenticated};
 use crate::config;
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::{Pseudonymizer, is_name};
+use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::Sha256;
 
+/// Characters of a user's name that a server gives, at most.
+const MAX_USER: usize = 256;
 /// How long before its end a key is worth a warning.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
@@ -79,7 +81,7 @@ impl ApiKeys {
     }
 
     fn acting_for(&self, key: &Key, user: &[u8]) -> Result<Arc<Principal>, Unauthenticated> {
-        let user = std::str::from_utf8(user).ok().filter(|user| is_name(user)).ok_or(Unauthenticated::UnusableUser)?;
+        let user = user_name(user).ok_or(Unauthenticated::UnusableUser)?;
         let Principal { identity, tenant, groups, profiles, .. } = &*key.owner;
         Ok(Arc::new(Principal {
             identity: identity.clone(),
@@ -92,6 +94,11 @@ impl ApiKeys {
             bound_to: None,
         }))
     }
+}
+
+fn user_name(sent: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(sent).ok()?;
+    ((1..=MAX_USER).contains(&text.chars().count()) && !text.chars().any(char::is_control)).then_some(text)
 }
 
 fn warn_of_end(entry: &str, key: &config::ApiKey, now: u64) {

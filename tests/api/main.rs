@@ -14,6 +14,7 @@ mod support;
 
 mod admin;
 mod api_keys;
+mod api_keys_attacks;
 mod ask;
 mod audit;
 mod canary;
@@ -26,6 +27,7 @@ mod holder;
 mod http;
 mod idempotency;
 mod introspection;
+mod introspection_answers;
 mod jwks;
 mod jwt_attacks;
 mod jwt_claims;

@@ -13,7 +13,7 @@ let world;
 let mintUrl;
 
 before(async () => {
-  world = await startWorld({ identity: '[identity.dpop]\nrequire_nonce = true' });
+  world = await startWorld({ more: '[identity.dpop]\nrequire_nonce = true' });
   mintUrl = new URL(`${world.baseURL}/realtime/client_secrets`);
 });
 after(() => world?.stop());

@@ -32,7 +32,7 @@ pub(crate) struct RawIdentity {
     pub(crate) login: Option<RawLogin>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
-    /// Verified tokens remembered at most.
+    /// Verified tokens remembered at most; as many for each introspection entry.
     pub(crate) verified_tokens: u64,
 }
 

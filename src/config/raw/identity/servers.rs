@@ -102,8 +102,9 @@ pub(crate) struct RawApiKeys {
     pub(crate) tenant: Option<String>,
     /// The groups of all these users.
     pub(crate) groups: Vec<String>,
-    /// The only profiles that the keys may be used for. Empty: whatever profiles themselves allow.
-    pub(crate) profiles: Vec<String>,
+    /// The only profiles that the keys may be used for. Default: whatever profiles themselves allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profiles: Option<Vec<String>>,
     /// Whether the server may name its user in the `Ephemint-User` header.
     pub(crate) may_act_for_users: bool,
     /// The keys; several while one takes over from another.
@@ -117,7 +118,7 @@ pub(crate) struct RawApiKey {
     pub(crate) id: String,
     /// What `ephemint key hash` printed: 64 hexadecimal digits.
     pub(crate) sha256: String,
-    /// When it ends, as 2027-01-01T00:00:00Z. Default: never.
+    /// When it ends: a TOML date-time with its offset, 2027-01-01T00:00:00Z, or the same as text. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires: Option<String>,
 }
