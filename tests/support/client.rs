@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::canary::Canary;
+use super::canary::{Canary, WITH_COOKIES};
 use super::service::Service;
 
 /// Where clients mint.
@@ -60,6 +60,12 @@ impl Call {
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.canary.guard_credential(token);
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The `Cookie` header of a browser.
+    pub(crate) fn cookie(mut self, cookies: &str) -> Self {
+        self.name.push_str(WITH_COOKIES);
+        self.header("cookie", cookies)
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

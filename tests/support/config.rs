@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::canary::secrets;
 use super::issuer::Issuer;
+use super::sign_in::{CLIENT_ID, PUBLIC_URL};
 use super::upstream::Upstream;
 
 /// A configuration in the making: tables of TOML values, plus the environment of the process.
@@ -96,6 +97,17 @@ impl Config {
         self.set(&format!("{table}.issuer"), &format!("{url:?}"))
             .set(&format!("{table}.audience"), r#"["voice"]"#)
             .set(&format!("{table}.algorithms"), r#"["RS256", "ES256", "EdDSA"]"#)
+    }
+
+    /// Browser sign-in at an issuer, over https as browsers believe.
+    pub(crate) fn login(self, issuer: &Issuer) -> Self {
+        self.env("TEST_LOGIN_SECRET", secrets::LOGIN_SECRET)
+            .env("TEST_COOKIE_KEY", secrets::COOKIE_KEY)
+            .set("server.public_url", &format!("{PUBLIC_URL:?}"))
+            .set("identity.login.issuer", &format!("{:?}", issuer.url()))
+            .set("identity.login.client_id", &format!("{CLIENT_ID:?}"))
+            .set("identity.login.client_secret", r#""env://TEST_LOGIN_SECRET""#)
+            .set("identity.login.cookie_keys", r#"["env://TEST_COOKIE_KEY"]"#)
     }
 
     /// The permanent keys of the upstream, by environment variable.
