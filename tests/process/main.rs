@@ -27,6 +27,7 @@ mod files;
 mod full_disk;
 mod grace;
 mod literal_secrets;
+mod login;
 mod malformed;
 mod permanent_keys;
 mod prod;

@@ -155,7 +155,14 @@ impl Outcome {
 
     #[track_caller]
     fn expect_no_secret(&self) {
-        let marks = [secrets::PERMANENT, secrets::ADMIN_TOKEN, secrets::PSEUDONYM_KEY, LITERAL_MARK];
+        let marks = [
+            secrets::PERMANENT,
+            secrets::ADMIN_TOKEN,
+            secrets::PSEUDONYM_KEY,
+            secrets::COOKIE_KEY,
+            secrets::LOGIN_SECRET,
+            LITERAL_MARK,
+        ];
         for mark in marks {
             assert!(!self.stdout.contains(mark) && !self.stderr.contains(mark), "{mark} was printed\n{self}");
         }
