@@ -178,9 +178,8 @@ impl App {
         self.admin_address
     }
 
-    /// Serves until a signal, then drains. Returns the process's exit code: 0 after an orderly end, 128 + signal after a second signal.
-    pub(crate) async fn serve(self) -> Result<u8, StartError> {
-        let mut signals = Signals::listen()?;
+    /// Serves until one of `signals`, then drains. Returns the process's exit code: 0 after an orderly end, 128 + signal after a second signal.
+    pub(crate) async fn serve(self, mut signals: Signals) -> Result<u8, StartError> {
         let (public, admin) = (self.public.handle(), self.admin.handle());
         let servers = tokio::spawn(async move { tokio::try_join!(self.public, self.admin) });
         tracing::info!(listener = "public", address = %self.public_address, "listening");

@@ -4,7 +4,7 @@ import { Conversation } from './page/conversation.js';
 import { byId, make, show } from './page/dom.js';
 import { Log } from './page/log.js';
 import { Meters } from './page/meters.js';
-import { hideProblem, prepareProblem } from './page/problem.js';
+import { hideProblem, prepareProblem, showProblem } from './page/problem.js';
 import { loadSettings } from './page/settings.js';
 import { prepareSignIn, showSignInProblem } from './page/sign-in.js';
 import { showUsage } from './page/usage-card.js';
@@ -24,16 +24,16 @@ const settings = await loadSettings();
 const call = new Call({ meters: new Meters(), conversation: new Conversation(), log: new Log() });
 let user;
 
-prepareSignIn(settings, signIn);
 prepareChoices();
-prepareProblem({ again: startCall, signIn: signOut });
+prepareProblem({ again: startCall, signIn: () => (user?.signInAgain ?? signOut)() });
 prepareButtons();
 prepareKeys();
 showUsage({});
 byId('badge-text').textContent = settings.scenarios.length > 0 ? 'Simulation: nothing leaves this machine' : '';
 show(byId('badge'), settings.scenarios.length > 0);
 show(byId('docs-row'), settings.ephemint === '' && settings.sign_in === 'development');
-show(byId('welcome'), true);
+await prepareSignIn(settings, signIn);
+if (user === undefined) show(byId('welcome'), true);
 
 function signIn(who) {
   user = who;
@@ -45,11 +45,16 @@ function signIn(who) {
 
 async function signOut() {
   await call.hangUp();
+  try {
+    await user?.signOut?.();
+  } catch (error) {
+    return showProblem(error);
+  }
   user = undefined;
   hideProblem();
   showSignInProblem();
   showPlace(false);
-  (document.querySelector('.person') ?? byId('sign-in-token')).focus();
+  document.querySelector('.person, #sign-in-login:not([hidden]), #sign-in-form:not([hidden]) textarea')?.focus();
 }
 
 function showPlace(signedIn) {

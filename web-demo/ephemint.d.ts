@@ -28,8 +28,9 @@ export function redact(text: unknown): string;
 export interface SecretOptions {
   /** Where Ephemint is; empty: where the page comes from. */
   baseUrl?: string;
-  /** The user's access token. Asked again once, with `renew: true`, when the service says that the token has expired. */
-  getToken(request: { renew: boolean }): string | Promise<string>;
+  /** The user's access token. Asked again once, with `renew: true`, when the service says that the token has expired.
+   * Left out: the user has signed in at Ephemint (`/auth/login`), and this page comes from there. */
+  getToken?(request: { renew: boolean }): string | Promise<string>;
   profile?: string;
   /** Session fields that the profile lets clients set, e.g. `{ audio: { output: { voice: "cedar" } } }`. */
   session?: Record<string, unknown>;

@@ -10,6 +10,7 @@ use crate::config::load::{Environ, load};
 use crate::config::{Config, finish};
 use crate::http::MoreRoutes;
 use crate::secrets;
+use crate::shutdown::Signals;
 use crate::telemetry::logs;
 
 #[derive(clap::Args)]
@@ -35,8 +36,10 @@ pub(super) fn serve(config: Config, more: MoreRoutes, started: impl FnOnce(&App)
     let outcome = Builder::new_current_thread().enable_all().build().map_err(StartError::from).and_then(|runtime| {
         runtime.block_on(async {
             let app = App::build(config, more)?;
+            // Before anybody is told that it runs: whoever hears that may end it.
+            let signals = Signals::listen()?;
             started(&app);
-            app.serve().await
+            app.serve(signals).await
         })
     });
     match outcome {

@@ -127,7 +127,7 @@ fn sign_in(worker: &Worker) -> Result<&Login, Refusal> {
 }
 
 fn cookies(headers: &HeaderMap) -> Cookies<'_> {
-    Cookies::read(headers.get_all(COOKIE).filter_map(|header| header.to_str().ok()))
+    Cookies::read(headers.get_all(COOKIE).map(HeaderValue::as_bytes))
 }
 
 fn redirect(status: StatusCode, place: &str) -> HttpResponse {

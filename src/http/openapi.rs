@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::auth::{SignedIn, SignedOut};
 use super::problem::Problem;
 use super::wire::{ClientSecret, Session, Sessions};
 use crate::issue::refusal::Code;
@@ -45,16 +46,16 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
-    paths(realtime, translation, list, show, end, livez, readyz),
-    components(schemas(MintRequest, ClientSecret, Session, Sessions, Problem, Health)),
-    modifiers(&Bearer, &Refusals),
-    tags((name = "mint", description = "Client secrets"), (name = "sessions", description = "The caller's own sessions"), (name = "health", description = "For load balancers")),
+    paths(realtime, translation, list, show, end, login, callback, logout, me, livez, readyz),
+    components(schemas(MintRequest, ClientSecret, Session, Sessions, SignedIn, SignedOut, Problem, Health)),
+    modifiers(&Credentials, &Refusals),
+    tags((name = "mint", description = "Client secrets"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
 )]
 struct Api;
 
-struct Bearer;
+struct Credentials;
 
-impl Modify for Bearer {
+impl Modify for Credentials {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -64,7 +65,13 @@ impl Modify for Bearer {
                  `Authorization: DPoP <token>`, with a proof for this request in the `DPoP` header (RFC 9449).",
             ))
             .build();
-        document.components.get_or_insert_default().add_security_scheme("user", SecurityScheme::Http(bearer));
+        let cookie = ApiKeyValue::with_description(
+            "__Host-ephemint",
+            "The session of a browser that signed in at `/auth/login`. What changes something must come from an allowed page, as `Origin` or `Sec-Fetch-Site: same-origin` say. With an `Authorization` header it is not looked at.",
+        );
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("user", SecurityScheme::Http(bearer));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -87,7 +94,7 @@ impl Modify for Refusals {
 }
 
 #[utoipa::path(
-    post, path = "/v1/realtime/client_secrets", tag = "mint", security(("user" = [])),
+    post, path = "/v1/realtime/client_secrets", tag = "mint", security(("user" = []), ("session" = [])),
     summary = "Mint a client secret for a realtime or transcription session",
     params(
         ("profile" = Option<String>, Query, description = "Name of the profile; absent: `default`"),
@@ -105,7 +112,7 @@ impl Modify for Refusals {
 fn realtime() {}
 
 #[utoipa::path(
-    post, path = "/v1/realtime/translations/client_secrets", tag = "mint", security(("user" = [])),
+    post, path = "/v1/realtime/translations/client_secrets", tag = "mint", security(("user" = []), ("session" = [])),
     summary = "Mint a client secret for a translation session",
     params(("profile" = Option<String>, Query, description = "Name of a profile with `api = \"translation\"`")),
     request_body(content = Option<MintRequest>),
@@ -118,14 +125,14 @@ fn realtime() {}
 fn translation() {}
 
 #[utoipa::path(
-    get, path = "/v1/sessions", tag = "sessions", security(("user" = [])), summary = "List the caller's sessions",
+    get, path = "/v1/sessions", tag = "sessions", security(("user" = []), ("session" = [])), summary = "List the caller's sessions",
     responses((status = 200, description = "The newest first", body = Sessions), (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"))
 )]
 #[expect(dead_code, reason = "utoipa reads its attributes")]
 fn list() {}
 
 #[utoipa::path(
-    get, path = "/v1/sessions/{id}", tag = "sessions", security(("user" = [])), summary = "Show one of the caller's sessions",
+    get, path = "/v1/sessions/{id}", tag = "sessions", security(("user" = []), ("session" = [])), summary = "Show one of the caller's sessions",
     params(("id" = String, Path, description = "`ephemint.session_id` of the mint answer")),
     responses((status = 200, description = "The session", body = Session), (status = "default", description = "Refused; 404 also for another user's session", body = Problem, content_type = "application/problem+json"))
 )]
@@ -133,12 +140,47 @@ fn list() {}
 fn show() {}
 
 #[utoipa::path(
-    delete, path = "/v1/sessions/{id}", tag = "sessions", security(("user" = [])), summary = "End one of the caller's sessions and free its place",
+    delete, path = "/v1/sessions/{id}", tag = "sessions", security(("user" = []), ("session" = [])), summary = "End one of the caller's sessions and free its place",
     params(("id" = String, Path, description = "`ephemint.session_id` of the mint answer")),
     responses((status = 204, description = "Ended, now or before"), (status = "default", description = "Refused; 404 also for another user's session", body = Problem, content_type = "application/problem+json"))
 )]
 #[expect(dead_code, reason = "utoipa reads its attributes")]
 fn end() {}
+
+#[utoipa::path(
+    get, path = "/auth/login", tag = "sign-in", summary = "Lead the browser to the OpenID provider",
+    params(("return_to" = Option<String>, Query, description = "A path of this service to come back to; anything else counts as the home page")),
+    responses((status = 302, description = "To the provider"), (status = "default", description = "Refused; a page for browsers", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn login() {}
+
+#[utoipa::path(
+    get, path = "/auth/callback", tag = "sign-in", summary = "Where the OpenID provider leads the browser back to",
+    params(
+        ("code" = Option<String>, Query, description = "Of the provider"),
+        ("state" = Option<String>, Query, description = "As it was sent to the provider, in the same browser, once, within 10 minutes"),
+        ("iss" = Option<String>, Query, description = "The provider (RFC 9207)"),
+        ("error" = Option<String>, Query, description = "Why the provider gives no code"),
+    ),
+    responses((status = 303, description = "Signed in; to where the browser was"), (status = "default", description = "Refused; a page for browsers", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn callback() {}
+
+#[utoipa::path(
+    post, path = "/auth/logout", tag = "sign-in", security(("session" = [])), summary = "Sign this browser out",
+    responses((status = 200, description = "Signed out, now or before", body = SignedOut), (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn logout() {}
+
+#[utoipa::path(
+    get, path = "/auth/me", tag = "sign-in", security(("session" = [])), summary = "Who is signed in in this browser",
+    responses((status = 200, description = "Somebody", body = SignedIn), (status = "default", description = "Refused; 401 when nobody is", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn me() {}
 
 #[utoipa::path(get, path = "/livez", tag = "health", summary = "Whether the process answers", responses((status = 200, description = "It does", body = Health)))]
 #[expect(dead_code, reason = "utoipa reads its attributes")]
@@ -162,8 +204,9 @@ mod tests {
         let document: Value = serde_json::from_str(&document()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document["info"]["title"], "Ephemint");
-        assert_eq!(document["paths"].as_object().unwrap().len(), 6);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 10);
         assert_eq!(document["components"]["securitySchemes"]["user"]["scheme"], "bearer");
+        assert_eq!(document["components"]["securitySchemes"]["session"]["in"], "cookie");
         let references = document.to_string();
         for schema in references.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema} is not defined");

@@ -43,6 +43,10 @@ fn every_secret_is_noticed_in_every_place() {
         secrets::MCP_AUTHORIZATION,
         secrets::INSTRUCTIONS,
         secrets::TOOL,
+        secrets::LOGIN_SECRET,
+        secrets::COOKIE_KEY,
+        secrets::CODE,
+        secrets::REFRESH_TOKEN,
     ] {
         for place in [Place::Answer, Place::Log, Place::Audit, Place::Metrics] {
             let canary = Canary::new();
@@ -81,6 +85,10 @@ fn a_header_that_is_not_listed_is_noticed() {
     let canary = Canary::new();
     canary.saw_answer("GET /livez", 200, &headers("x-request-id", "1"), b"{}");
     assert_eq!(canary.complaints(), Vec::<String>::new());
+    canary.saw_answer("GET /auth/login", 302, &headers("set-cookie", "__Host-ephemint=a; Path=/"), b"");
+    assert_eq!(canary.complaints(), Vec::<String>::new());
+    canary.saw_answer("GET /auth/login", 302, &headers("set-cookie", "openai=a; Path=/"), b"");
+    assert_eq!(canary.complaints().len(), 1);
     for name in ["openai-organization", "set-cookie", "server", "x-ratelimit-limit-requests", "x-powered-by", "etag"] {
         let canary = Canary::new();
         canary.saw_answer("GET /livez", 200, &headers(name, "1"), b"{}");

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{CLIENT_ID, Config, Introspector, Reply, World, active, eventually, secrets, user};
+use crate::support::{Config, INTROSPECTION_CLIENT_ID, Introspector, Reply, World, active, eventually, secrets, user};
 
 const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA-opaque_0001";
 
@@ -70,7 +70,7 @@ async fn the_client_can_prove_itself_in_the_form() {
     let fields = [
         ("token", TOKEN),
         ("token_type_hint", "access_token"),
-        ("client_id", CLIENT_ID),
+        ("client_id", INTROSPECTION_CLIENT_ID),
         ("client_secret", secrets::INTROSPECTION_SECRET),
     ];
     let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();

@@ -1,14 +1,11 @@
 // The page for everybody: phones, both colour schemes, assistive technology; and what its Content-Security-Policy keeps out.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 
 import { startBrowser, until } from './browser.mjs';
 import { hangUp, line, signIn, startCall, state } from './demo.mjs';
 import { startDev } from './service.mjs';
-
-const AXE = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+import { violations } from './violations.mjs';
 
 let browser;
 let dev;
@@ -110,10 +107,3 @@ test('the policy of the page lets it reach itself and the realtime API only', as
   assert.equal(policy['frame-ancestors'], "'none'");
   assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
 });
-
-async function violations(page) {
-  await page.evaluate(AXE);
-  const { violations: found } = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values } }), RULES);
-  return found.filter(({ impact }) => ['serious', 'critical'].includes(impact))
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`);
-}

@@ -25,15 +25,20 @@ export async function startSandbox() {
   return ready(binary, async () => ({ url: await binary.says(({ stdout }) => stdout.match(/http:\/\/127\.0\.0\.1:\d+/)?.[0]) }));
 }
 
-/** `ephemint serve` for pages of `origin`, with the sandbox behind it. */
-export async function startService({ issuer, sandbox, origin }) {
+/**
+ * `ephemint serve` with the sandbox behind it: for pages of `origin` whose users bring tokens of `issuer`, or with the demo page, on this
+ * `port`, for users who sign in at `provider`.
+ */
+export async function startService(neighbours) {
   const folder = await mkdtemp(join(tmpdir(), 'ephemint-browser-'));
   const config = join(folder, 'ephemint.toml');
-  await writeFile(config, configuration({ issuer, sandbox, origin }));
+  await writeFile(config, configuration(neighbours));
   const binary = run(['serve', '--config', config], {
     OPENAI_API_KEY: `sk-proj-${randomBytes(48).toString('hex')}`,
     EPHEMINT_ADMIN_TOKEN: randomBytes(24).toString('hex'),
     EPHEMINT_PSEUDONYM_KEY: randomBytes(32).toString('hex'),
+    EPHEMINT_COOKIE_KEY: randomBytes(32).toString('hex'),
+    EPHEMINT_LOGIN_SECRET: neighbours.provider?.client.secret ?? '',
   });
   const service = await ready(binary, async () => {
     const url = await binary.says(({ stderr }) => stderr.split('\n').slice(0, -1).map(publicAddress).find(Boolean));
@@ -93,13 +98,13 @@ function publicAddress(line) {
   return message === 'listening' && listener === 'public' ? `http://${bound}` : undefined;
 }
 
-const configuration = ({ issuer, sandbox, origin }) => `
+const configuration = ({ issuer, provider, sandbox, origin, port = 0 }) => `
 environment = "dev"
 
 [server]
-listen = "127.0.0.1:0"
-allowed_origins = ["${origin}"]
+listen = "127.0.0.1:${port}"
 workers = 1
+${provider ? `public_url = "http://127.0.0.1:${port}"` : `allowed_origins = ["${origin}"]`}
 
 [admin]
 listen = "127.0.0.1:0"
@@ -108,10 +113,7 @@ token = "env://EPHEMINT_ADMIN_TOKEN"
 [privacy]
 pseudonym_key = "env://EPHEMINT_PSEUDONYM_KEY"
 
-[identity.jwt.main]
-issuer = "${issuer.url}"
-audience = ["${AUDIENCE}"]
-algorithms = ["EdDSA"]
+${provider ? signIn(provider) : tokens(issuer)}
 
 [upstreams.openai]
 base_url = "${sandbox.url}/v1"
@@ -129,6 +131,25 @@ max_attempts = 1
 [profiles.broken]
 upstream = "broken"
 session = { type = "realtime", model = "gpt-realtime-2.1" }
+`;
+
+const tokens = ({ url }) => `
+[identity.jwt.main]
+issuer = "${url}"
+audience = ["${AUDIENCE}"]
+algorithms = ["EdDSA"]
+`;
+
+const signIn = ({ url, client }) => `
+[demo]
+enabled = true
+
+[identity.login]
+issuer = "${url}"
+client_id = "${client.id}"
+client_secret = "env://EPHEMINT_LOGIN_SECRET"
+scopes = ["openid", "profile", "offline_access"]
+cookie_keys = ["env://EPHEMINT_COOKIE_KEY"]
 `;
 
 const profile = (name, limits) => `

@@ -28,6 +28,7 @@ mod full_disk;
 mod grace;
 mod literal_secrets;
 mod keys;
+mod login;
 mod malformed;
 mod malformed_identity;
 mod permanent_keys;

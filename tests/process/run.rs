@@ -171,6 +171,8 @@ impl Outcome {
             secrets::PSEUDONYM_KEY,
             secrets::INTROSPECTION,
             secrets::API_KEY,
+            secrets::COOKIE_KEY,
+            secrets::LOGIN_SECRET,
             LITERAL_MARK,
         ];
         for mark in marks {

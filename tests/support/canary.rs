@@ -32,6 +32,13 @@ pub(crate) mod secrets {
     pub(crate) const UPSTREAM_MESSAGE: &str = "canary-upstream-message";
     /// What every user's name contains.
     pub(crate) const USER: &str = "canary-user";
+    /// The service's own secret at the issuer of browser sign-in.
+    pub(crate) const LOGIN_SECRET: &str = "canary-login:secret%0001";
+    pub(crate) const COOKIE_KEY: &str = "canary-cookie-key-0123456789abcdef0123456789";
+    /// What every authorization code of the fake issuer begins with.
+    pub(crate) const CODE: &str = "canary-authorization-code";
+    /// What every refresh token of the fake issuer begins with.
+    pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
 }
 
 /// Where a marker must not show up.
@@ -92,6 +99,10 @@ impl Canary {
             ("the MCP authorization", secrets::MCP_AUTHORIZATION),
             ("the profile's instructions", secrets::INSTRUCTIONS),
             ("the profile's tool", secrets::TOOL),
+            ("the secret of sign-in", secrets::LOGIN_SECRET),
+            ("the cookie key", secrets::COOKIE_KEY),
+            ("an authorization code", secrets::CODE),
+            ("a refresh token", secrets::REFRESH_TOKEN),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }
@@ -130,7 +141,12 @@ impl Canary {
         let mut text = String::new();
         for (key, value) in headers {
             let _ = writeln!(text, "{key}: {value}");
-            if !ALLOWED_HEADERS.contains(&key.as_str()) {
+            if key == "set-cookie" && may_set_cookie(name, value) {
+                let value = value.split(';').next().and_then(|pair| pair.split_once('=')).map_or("", |(_, value)| value);
+                if !value.is_empty() {
+                    self.guard("a cookie", value, Scope::Records);
+                }
+            } else if !ALLOWED_HEADERS.contains(&key.as_str()) {
                 let complaint = format!("the answer to {name} has the header {key}: {value}");
                 lock(&self.complaints).push(complaint);
             }
@@ -190,6 +206,15 @@ const ALLOWED_HEADERS: &[&str] = &[
     "x-request-id",
     "x-should-retry",
 ];
+
+/// Cookies of ours, where browsers sign in or out or have sent one.
+fn may_set_cookie(name: &str, value: &str) -> bool {
+    let ours = ["ephemint=", "ephemint-login-", "__Host-ephemint=", "__Host-ephemint-login-"];
+    (name.contains(" /auth/") || name.ends_with(WITH_COOKIES)) && ours.iter().any(|begin| value.starts_with(begin))
+}
+
+/// At the end of the name of a request that was sent with cookies.
+pub(super) const WITH_COOKIES: &str = " with cookies";
 
 fn without_minted_value(body: &[u8]) -> Vec<u8> {
     let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::canary::Canary;
+use super::canary::{Canary, WITH_COOKIES};
 use super::service::Service;
 
 /// Where clients mint.
@@ -67,6 +67,12 @@ impl Call {
         self.canary.guard_credential(token);
         self.canary.guard_credential(proof);
         self.header("authorization", &format!("DPoP {token}")).header("dpop", proof)
+    }
+
+    /// The `Cookie` header of a browser.
+    pub(crate) fn cookie(mut self, cookies: &str) -> Self {
+        self.name.push_str(WITH_COOKIES);
+        self.header("cookie", cookies)
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

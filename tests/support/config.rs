@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::canary::secrets;
-use super::introspector::{CLIENT_ID, Introspector};
+use super::introspector::{self, Introspector};
 use super::issuer::Issuer;
+use super::sign_in::{CLIENT_ID, PUBLIC_URL};
 use super::upstream::Upstream;
 
 /// A configuration in the making: tables of TOML values, plus the environment of the process.
@@ -104,9 +105,20 @@ impl Config {
     pub(crate) fn introspection(self, name: &str, server: &Introspector) -> Self {
         let table = format!("identity.introspection.{name}");
         self.set(&format!("{table}.endpoint"), &format!("{:?}", server.url()))
-            .set(&format!("{table}.client_id"), &format!("{CLIENT_ID:?}"))
+            .set(&format!("{table}.client_id"), &format!("{:?}", introspector::CLIENT_ID))
             .set(&format!("{table}.client_secret"), r#""env://TEST_INTROSPECTION_SECRET""#)
             .set(&format!("{table}.audience"), r#"["voice"]"#)
+    }
+
+    /// Browser sign-in at an issuer, over https as browsers believe.
+    pub(crate) fn login(self, issuer: &Issuer) -> Self {
+        self.env("TEST_LOGIN_SECRET", secrets::LOGIN_SECRET)
+            .env("TEST_COOKIE_KEY", secrets::COOKIE_KEY)
+            .set("server.public_url", &format!("{PUBLIC_URL:?}"))
+            .set("identity.login.issuer", &format!("{:?}", issuer.url()))
+            .set("identity.login.client_id", &format!("{CLIENT_ID:?}"))
+            .set("identity.login.client_secret", r#""env://TEST_LOGIN_SECRET""#)
+            .set("identity.login.cookie_keys", r#"["env://TEST_COOKIE_KEY"]"#)
     }
 
     /// The permanent keys of the upstream, by environment variable.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::keys::{Algorithm, Key};
 use super::lock;
 use super::reply::Reply;
+use super::sign_in::TokenEndpoint;
 use super::token::{Token, claims};
 use super::wire::{Request, Responder};
 
@@ -37,6 +38,7 @@ impl Served {
 pub(crate) struct Issuer {
     responder: Responder,
     served: Arc<Mutex<Served>>,
+    pub(super) token_endpoint: Arc<Mutex<TokenEndpoint>>,
     /// The keys it signs with; the first is used unless a test asks for another.
     pub(crate) keys: Vec<Arc<Key>>,
 }
@@ -60,11 +62,16 @@ impl Issuer {
     /// Has an address, but refuses connections until [`Issuer::up`].
     pub(crate) fn down() -> Self {
         let served = Arc::new(Mutex::new(Served::default()));
-        let shared = Arc::clone(&served);
-        let responder = Responder::refusing(move |request| lock(&shared).answer(request));
+        let token_endpoint = Arc::new(Mutex::new(TokenEndpoint::default()));
+        let (shared, tokens) = (Arc::clone(&served), Arc::clone(&token_endpoint));
+        let responder = Responder::refusing(move |request| match request.target.as_str() {
+            "/token" => lock(&tokens).answer(request),
+            "/revoke" => Reply::new(200),
+            _ => lock(&shared).answer(request),
+        });
         let keys =
             vec![Key::new("ec-1", Algorithm::ES256), Key::new("ed-1", Algorithm::EdDSA), Key::new("rsa-1", Algorithm::RS256)];
-        let issuer = Self { responder, served, keys };
+        let issuer = Self { responder, served, token_endpoint, keys };
         issuer.publish(&issuer.keys);
         lock(&issuer.served).discovery = json!({
             "issuer": issuer.url(),
@@ -115,6 +122,11 @@ impl Issuer {
     /// Answers discovery requests with `reply`; `None` ends it.
     pub(crate) fn break_discovery(&self, reply: Option<Reply>) {
         lock(&self.served).broken_discovery = reply;
+    }
+
+    /// Changes a field of the discovery document.
+    pub(crate) fn discover(&self, name: &str, value: impl Into<Value>) {
+        lock(&self.served).discovery[name] = value.into();
     }
 
     /// How often the key set was asked for.

@@ -21,6 +21,18 @@ impl World {
         Self::from(issuer, upstream, change)
     }
 
+    /// With browser sign-in at the issuer, as changed by the test.
+    pub(crate) fn with_login(change: impl FnOnce(Config) -> Config) -> Self {
+        Self::with_login_at(Issuer::start(), change)
+    }
+
+    /// The same at an issuer that the test has prepared.
+    pub(crate) fn with_login_at(issuer: Issuer, change: impl FnOnce(Config) -> Config) -> Self {
+        let upstream = Upstream::start();
+        let service = Service::start(&change(Config::new(&issuer, &upstream).login(&issuer)));
+        Self { service, issuer, upstream }
+    }
+
     /// With neighbours that the test has prepared.
     pub(crate) fn from(issuer: Issuer, upstream: Upstream, change: impl FnOnce(Config) -> Config) -> Self {
         let service = Service::start(&change(Config::new(&issuer, &upstream)));

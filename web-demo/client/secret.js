@@ -1,4 +1,4 @@
-// Client secrets: asked for with the user's own token, handed on once, never kept.
+// Client secrets: asked for with the user's own token or session, handed on once, never kept.
 import { EphemintError, refusal } from './errors.js';
 import { unlessAborted, wait } from './wait.js';
 
@@ -29,7 +29,7 @@ export async function requestSecret(options) {
       return await unlessGivenUp(ask(options, token, idempotencyKey), options);
     } catch (error) {
       if (!(error instanceof EphemintError)) throw error;
-      if (error.code === 'token_expired' && !renew) {
+      if (error.code === 'token_expired' && !renew && options.getToken) {
         renew = true;
         continue;
       }
@@ -57,8 +57,8 @@ export async function endSession(options, sessionId) {
     const token = await userToken({ ...options, signal: undefined }, false);
     await fetch(endpoint(options.baseUrl, `v1/sessions/${encodeURIComponent(sessionId)}`), {
       ...REQUEST,
+      ...as(token),
       method: 'DELETE',
-      headers: { authorization: `Bearer ${token}` },
       keepalive: true,
       signal: AbortSignal.timeout(ANSWER_MS),
     });
@@ -71,17 +71,24 @@ export async function endSession(options, sessionId) {
 export async function reportCall(options, sessionId, callId) {
   const token = await userToken(options, false);
   const response = await reach(options, `v1/sessions/${encodeURIComponent(sessionId)}/call`, {
+    ...as(token, { 'content-type': 'application/json' }),
     method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify({ call_id: callId }),
   });
   if (!response.ok) throw await refusal(response);
 }
 
-const REQUEST = { cache: 'no-store', credentials: 'omit', redirect: 'error', referrerPolicy: 'no-referrer' };
+const REQUEST = { cache: 'no-store', redirect: 'error', referrerPolicy: 'no-referrer' };
+
+/** Who asks: the user whose token this is, or without one whoever has signed in at Ephemint in this browser. */
+function as(token, headers = {}) {
+  if (token === undefined) return { credentials: 'same-origin', headers };
+  return { credentials: 'omit', headers: { ...headers, authorization: `Bearer ${token}` } };
+}
 
 async function userToken({ getToken, signal }, renew) {
   signal?.throwIfAborted();
+  if (getToken === undefined) return undefined;
   try {
     const token = await getToken({ renew });
     if (typeof token === 'string' && token !== '') return token;
@@ -105,8 +112,8 @@ async function ask(options, token, idempotencyKey) {
   const { profile, session, ttlSeconds } = options;
   const query = profile === undefined ? '' : `?${new URLSearchParams({ profile })}`;
   const response = await reach({ ...options, signal: undefined }, `v1/realtime/client_secrets${query}`, {
+    ...as(token, { 'content-type': 'application/json', 'idempotency-key': idempotencyKey }),
     method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
     body: JSON.stringify({
       ...(ttlSeconds !== undefined && { expires_after: { anchor: 'created_at', seconds: ttlSeconds } }),
       ...(session !== undefined && { session }),

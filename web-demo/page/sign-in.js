@@ -1,26 +1,38 @@
-// Who is calling: a development user by a click, or an access token that is pasted and stays in memory.
+// Who is calling: a development user by a click, somebody who signed in at the issuer, or an access token that is pasted and stays in memory.
 import { EphemintError } from '../ephemint.js';
 import { byId, make, show } from './dom.js';
 
+const PATIENCE_MS = 5_000;
 const ROLES = { alice: 'Caller with every profile', bob: 'A second caller, to see limits apart' };
 
 /**
  * @param {object} settings demo.json
- * @param {(user: { name: string, baseUrl: string, getToken: Function }) => void} onSignedIn
+ * @param {(user: { name: string, baseUrl: string, getToken?: Function, signOut?: Function, signInAgain?: Function }) => void} onSignedIn
  */
-export function prepareSignIn(settings, onSignedIn) {
-  const development = settings.sign_in === 'development';
-  show(byId('sign-in-cards'), development);
-  show(byId('sign-in-form'), !development);
-  byId('sign-in-lead').textContent = development
-    ? 'Development users exist on this machine only. Pick one.'
-    : 'Paste an access token of your identity provider. It stays in this tab’s memory and is gone when you close it.';
-  if (development) {
-    byId('sign-in-cards').append(...settings.users.map((name) => card(name, settings.ephemint, onSignedIn)));
-  } else {
-    prepareForm(settings, onSignedIn);
-  }
+export async function prepareSignIn(settings, onSignedIn) {
+  const way = WAYS[settings.sign_in] ?? WAYS.token;
+  for (const { id } of Object.values(WAYS)) show(byId(id), id === way.id);
+  byId('sign-in-lead').textContent = way.lead;
+  await way.prepare(settings, onSignedIn);
 }
+
+const WAYS = {
+  development: {
+    id: 'sign-in-cards',
+    lead: 'Development users exist on this machine only. Pick one.',
+    prepare: (settings, onSignedIn) => byId('sign-in-cards').append(...settings.users.map((name) => card(name, settings.ephemint, onSignedIn))),
+  },
+  login: {
+    id: 'sign-in-login',
+    lead: 'Your identity provider asks who you are and sends you back here.',
+    prepare: prepareLogin,
+  },
+  token: {
+    id: 'sign-in-form',
+    lead: 'Paste an access token of your identity provider. It stays in this tab’s memory and is gone when you close it.',
+    prepare: prepareForm,
+  },
+};
 
 /** Shows or hides what went wrong while signing in. */
 export function showSignInProblem(text) {
@@ -74,6 +86,24 @@ async function askForToken(baseUrl, user) {
   const { access_token: token } = await response.json().catch(() => ({}));
   if (!response.ok || !token) throw new EphemintError('sign_in_failed', `Development sign-in did not accept ${user}.`, { status: response.status });
   return token;
+}
+
+/** The session is a cookie that this page cannot read: it asks the service who is signed in. */
+async function prepareLogin({ ephemint: baseUrl }, onSignedIn) {
+  const signInAgain = () => location.assign(`${baseUrl}/auth/login?${new URLSearchParams({ return_to: location.pathname })}`);
+  byId('sign-in-login').addEventListener('click', signInAgain);
+  const me = await fetch(`${baseUrl}/auth/me`, { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => undefined);
+  if (!me?.ok) return;
+  const { user: name } = await me.json();
+  onSignedIn({ name, baseUrl, signOut: () => signOut(baseUrl), signInAgain });
+}
+
+/** Here, and at the issuer where it offers that. */
+async function signOut(baseUrl) {
+  const response = await fetch(`${baseUrl}/auth/logout`, { method: 'POST', cache: 'no-store' }).catch(() => undefined);
+  if (!response?.ok) throw new EphemintError('unreachable', 'You could not be signed out. Try again.');
+  const { logout_url: elsewhere } = await response.json();
+  if (elsewhere) location.assign(elsewhere);
 }
 
 function prepareForm(settings, onSignedIn) {

@@ -124,10 +124,10 @@ impl Keeping {
 pub(crate) struct Cookies<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Cookies<'a> {
-    /// Reads `Cookie` headers. What is no pair is none of ours.
-    pub(crate) fn read(headers: impl Iterator<Item = &'a str>) -> Self {
-        let pair = |text: &'a str| text.trim().split_once('=');
-        Self(headers.flat_map(|header| header.split(';')).filter_map(pair).collect())
+    /// Reads `Cookie` headers. What is no pair of texts is none of ours: cookies of others on the same host may hold anything.
+    pub(crate) fn read(headers: impl Iterator<Item = &'a [u8]>) -> Self {
+        let pair = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok()?.trim().split_once('=');
+        Self(headers.flat_map(|header| header.split(|byte| *byte == b';')).filter_map(pair).collect())
     }
 
     /// The cookie of this name. `Err` when there are several: one of them is not ours, and which cannot be told.
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_sent_twice_is_nobodys() {
-        let cookies = Cookies::read(["a=1; b=2;c=3; d", "b=4; a-x=5=6"].into_iter());
+        let cookies = Cookies::read([&b"a=1; b=2;c=3; d"[..], b"other=\xff; b=4; a-x=5=6"].into_iter());
         assert_eq!(cookies.one("a"), Ok(Some("1")));
         assert_eq!(cookies.one("b"), Err(Ambiguous));
         assert_eq!(cookies.one("c"), Ok(Some("3")));

@@ -129,7 +129,7 @@ mod tests {
         let sealer = Sealer::new(&[Secret::from("k".repeat(32))], "issuer", "client").unwrap();
         let cookie = session.sealed(&sealer, KEEPING, 100)?;
         assert!(cookie.reveal().len() <= MOST_BYTES);
-        let cookies = Cookies::read(cookie.reveal().split("; ").take(1));
+        let cookies = Cookies::read(cookie.reveal().split("; ").take(1).map(str::as_bytes));
         let value = cookies.one("__Host-ephemint").unwrap().unwrap();
         Ok(serde_json::from_slice(&sealer.open(Purpose::Session, value).unwrap().plain).unwrap())
     }

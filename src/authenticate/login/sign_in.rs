@@ -212,7 +212,13 @@ impl Login {
             NoTokens::Unavailable => NotSignedIn::Unavailable(self.provider().unavailable()),
         })?;
         let id_token = tokens.id_token.ok_or(NotSignedIn::Invalid)?;
-        let identified = self.id_tokens.verify(&id_token, Nonce::Is(&pending.nonce)).await?;
+        let verified = self.id_tokens.verify(&id_token, Nonce::Is(&pending.nonce)).await;
+        if verified.as_ref().is_err_and(|unauthenticated| *unauthenticated == Unauthenticated::Invalid) {
+            tracing::warn!(
+                "an ID token was not accepted: check algorithms, claim settings and clocks of identity.login; it has at most 8 KiB"
+            );
+        }
+        let identified = verified?;
         let now = self.clock.unix();
         Ok(Session {
             id: pending.nonce.clone(),
