@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod identity;
+mod literal;
 pub(crate) mod load;
 mod login;
 pub(crate) mod problem;
