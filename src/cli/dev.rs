@@ -3,6 +3,7 @@
 use super::serve::serve;
 use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
 use crate::app::App;
+use crate::audit::try_sink;
 use crate::config::load::{Environ, from_text};
 use crate::config::{SignIn, finish};
 use crate::domain::secret::random_secret;
@@ -51,7 +52,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
     let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
-    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
+    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ), &try_sink) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());
