@@ -59,10 +59,8 @@ pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut S
         }
         app.app_data(Data::new(worker))
             .app_data(health)
-            .service(methods("/v1/realtime/client_secrets", "POST, OPTIONS").route(web::post().to(mint::realtime)))
-            .service(
-                methods("/v1/realtime/translations/client_secrets", "POST, OPTIONS").route(web::post().to(mint::translation)),
-            )
+            .service(methods(mint::REALTIME, "POST, OPTIONS").route(web::post().to(mint::realtime)))
+            .service(methods(mint::TRANSLATION, "POST, OPTIONS").route(web::post().to(mint::translation)))
             .service(
                 methods("/v1/sessions", "GET, HEAD, OPTIONS")
                     .route(web::get().to(sessions::list))
