@@ -11,7 +11,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::ConnectionType;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
@@ -220,6 +220,9 @@ fn no_duplicates(headers: &HeaderMap) -> Result<(), Refusal> {
 fn refusal_in(error: &Error) -> Refusal {
     match error.as_error::<Refusal>() {
         Some(refusal) => refusal.clone(),
+        None if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(Code::BodyTooLarge, "The body is larger than this path takes.")
+        }
         None if error.as_response_error().status_code().is_client_error() => {
             Refusal::new(Code::NotFound, "The request cannot be read; the API is described at /docs.")
         }

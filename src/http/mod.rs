@@ -82,7 +82,7 @@ pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut S
 }
 
 /// A path whose other methods are answered with 405 and `Allow`; preflights too are answered here.
-fn methods(path: &str, allow: &'static str) -> Resource {
+pub(crate) fn methods(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
         let preflight = *request.method() == Method::OPTIONS && allow.ends_with("OPTIONS");
         match request.app_data::<Data<Worker>>().filter(|_| preflight) {
