@@ -6,6 +6,7 @@ mod auth;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod edge;
+mod exposition;
 mod health;
 mod mint;
 mod openapi;
