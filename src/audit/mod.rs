@@ -4,7 +4,7 @@ mod entry;
 mod file;
 mod pipe;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Sink as Place};
 use crate::telemetry::metrics::Metrics;
@@ -42,6 +42,7 @@ impl Sink {
     fn open(place: Place) -> std::io::Result<Self> {
         match place {
             Place::Stdout => Ok(Self::Pipe(PipeSink::stdout())),
+            Place::File(path) if path.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
             Place::File(path) if path.exists() && !path.is_file() => Ok(Self::Pipe(PipeSink::device(path))),
             Place::File(path) => Ok(Self::File(FileSink::open(&path)?)),
         }
@@ -53,6 +54,11 @@ impl Sink {
             Self::Pipe(sink) => sink.write(line).await,
         }
     }
+}
+
+/// Whether entries can go to this path. Creates the file, as the service is about to do.
+pub(crate) fn try_sink(path: &Path) -> std::io::Result<()> {
+    Sink::open(Place::File(path.to_owned())).map(drop)
 }
 
 /// Writes entries to every configured sink.

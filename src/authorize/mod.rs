@@ -33,6 +33,11 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
+    /// The longest lifetime that a caller may ask for.
+    pub(crate) fn max_ttl(&self) -> Ttl {
+        self.max_ttl
+    }
+
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -147,13 +152,17 @@ impl Policy {
         claims
     }
 
+    /// The profile of that name, if it exists, is for this caller and for this path.
+    pub(crate) fn profile_for(&self, principal: &Principal, door: Door, name: &str) -> Option<&Arc<Profile>> {
+        let is_theirs = |profile: &&Arc<Profile>| {
+            door.leads_to(profile.api) && principal.may_use(&profile.name) && admits(profile, principal)
+        };
+        self.profiles.get(name).filter(is_theirs)
+    }
+
     /// Judges what `principal` asks for.
     pub(crate) fn authorize(&self, principal: &Arc<Principal>, door: Door, profile: &str, ask: &Ask) -> Result<Grant, Forbidden> {
-        let profile = self
-            .profiles
-            .get(profile)
-            .filter(|profile| door.leads_to(profile.api) && principal.may_use(&profile.name) && admits(profile, principal))
-            .ok_or(Forbidden::Profile)?;
+        let profile = self.profile_for(principal, door, profile).ok_or(Forbidden::Profile)?;
         let ttl = ask.ttl.unwrap_or(profile.ttl);
         if ttl > profile.max_ttl {
             return Err(Forbidden::Ttl(profile.max_ttl));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{CONFIGURATION, FAILURE, complain, print};
 use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, SecretRef};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -22,11 +22,17 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
     let text = match command {
         Command::Print { config } => {
-            let loaded = load(config.as_deref(), environ);
-            // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place.
-            if let Err(problems) = finish(&loaded, &|_| Ok(Secret::from("sk-stand-in-that-is-never-sent-anywhere".to_owned()))) {
-                complain(&problems.to_string());
-                return CONFIGURATION;
+            let mut loaded = load(config.as_deref(), environ);
+            // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place. Nor is a file of
+            // entries opened, which would create it.
+            let stand_in = |_: &SecretRef| Ok(Secret::from("sk-stand-in-that-is-never-sent-anywhere".to_owned()));
+            match finish(&loaded, &stand_in, &|_| Ok(())) {
+                // Its default depends on another key.
+                Ok(config) => loaded.raw.server.drain_seconds = Some(config.server.drain.as_secs()),
+                Err(problems) => {
+                    complain(&problems.to_string());
+                    return CONFIGURATION;
+                }
             }
             toml::to_string_pretty(&loaded.raw).map_err(|e| e.to_string())
         }

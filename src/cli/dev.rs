@@ -3,6 +3,8 @@
 use super::serve::serve;
 use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
 use crate::app::App;
+use crate::audit::try_sink;
+use crate::config::check::exact_origin;
 use crate::config::load::{Environ, from_text};
 use crate::config::{SignIn, finish};
 use crate::domain::secret::random_secret;
@@ -26,6 +28,9 @@ pub(super) struct DevArguments {
     /// Run nothing but the simulated OpenAI Realtime API, on --port: offline, for front ends and CI
     #[arg(long, conflicts_with_all = ["live", "admin_port", "open"])]
     sandbox_only: bool,
+    /// Web origin whose pages may call, beside the demo page's own: for a front end on another host. May be repeated
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, conflicts_with = "sandbox_only")]
+    allow_origin: Vec<String>,
     /// Open the demo page in the browser
     #[arg(long)]
     open: bool,
@@ -49,9 +54,9 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
     // Settings of a service on the same machine are none of this one's.
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
-    let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?.open_to(arguments.allow_origin.clone());
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
-    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ)) {
+    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ), &try_sink) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());
@@ -68,6 +73,10 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     Ok(serve(config, token_route, |app| welcome(app, &url, live, open)))
 }
 
+fn origin(text: &str) -> Result<String, String> {
+    exact_origin(text).map(|()| text.to_owned())
+}
+
 fn settings(arguments: &DevArguments, world: &str) -> String {
     let port = arguments.port;
     let admin_port = arguments.admin_port.unwrap_or(if port == 0 { 0 } else { 9090 });
@@ -76,11 +85,13 @@ fn settings(arguments: &DevArguments, world: &str) -> String {
     } else {
         format!("base_url = \"{world}/v1\"\ncredential = {{ keys = [\"env://{KEY}\"] }}")
     };
+    let origins = &arguments.allow_origin;
     format!(
         r#"
 environment = "dev"
 [server]
 listen = "127.0.0.1:{port}"
+allowed_origins = {origins:?}
 workers = 1
 [admin]
 listen = "127.0.0.1:{admin_port}"

@@ -6,6 +6,7 @@ use tokio::runtime::Builder;
 
 use super::{CONFIGURATION, FAILURE, complain};
 use crate::app::{App, StartError};
+use crate::audit::try_sink;
 use crate::config::load::{Environ, load};
 use crate::config::{Config, finish};
 use crate::http::MoreRoutes;
@@ -21,7 +22,8 @@ pub(super) struct ServeArguments {
 }
 
 pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
-    match finish(&load(arguments.config.as_deref(), environ), &|reference| secrets::read(reference, environ)) {
+    let loaded = load(arguments.config.as_deref(), environ);
+    match finish(&loaded, &|reference| secrets::read(reference, environ), &try_sink) {
         Ok(config) => serve(config, MoreRoutes::none(), |_| {}),
         Err(problems) => {
             complain(&problems.to_string());

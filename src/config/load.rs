@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{ConfigError, FileFormat, Map as Table, Source, Value as Setting, ValueKind};
 use serde_json::{Value, json};
 
+use super::literal;
 use super::problem::{Origins, Problem};
 use super::raw::RawConfig;
 
@@ -81,8 +82,12 @@ fn layers(text: &str, file: String, environ: &Environ) -> Loaded {
     let built =
         config::Config::builder().add_source(config::File::from_str(text, FileFormat::Toml)).add_source(environment).build();
     match built.and_then(config::Config::try_deserialize::<Value>) {
-        Ok(tree) => {
-            let (raw, problems) = read(tree);
+        Ok(mut tree) => {
+            let mut problems = literal::take_out(&mut tree);
+            let (raw, misfits) = read(tree);
+            // That what stands in for a key does not fit either is no news.
+            let misfits = misfits.into_iter().filter(|misfit| !problems.iter().any(|taken| taken.key == misfit.key));
+            problems.extend(misfits.collect::<Vec<_>>());
             Loaded { raw, origins, problems }
         }
         Err(_) => Loaded {
@@ -165,7 +170,9 @@ fn friendly(message: &str) -> String {
     if message.contains("did not match any variant") {
         return "write a JSON pointer such as \"/audio/output/voice\", or { pointer = \"…\", one_of = [ … ] }".into();
     }
-    without_value(message)
+    let told = without_value(message);
+    // A table is told by the name of its type.
+    told.rsplit_once("expected struct ").map_or(told.clone(), |(before, _)| format!("{before}expected a table"))
 }
 
 /// serde and toml quote the value they stumble over; it may be a secret in the wrong place.

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod identity;
+mod literal;
 pub(crate) mod load;
 mod login;
 pub(crate) mod problem;
@@ -18,17 +19,17 @@ use url::Url;
 
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
-use check::ReadSecret;
+use check::{ReadSecret, TrySink};
 pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Identity, Introspection, Jwt};
 use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, IdentifyUsers, LogFormat};
 
-/// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
-pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
+/// Checks what was loaded, reads its secrets with `read_secret` and tries its audit files with `try_sink`. All problems at once.
+pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, try_sink: TrySink<'_>) -> Result<Config, Problems> {
     let mut list = loaded.problems.clone();
-    match check::check(&loaded.raw, read_secret) {
+    match check::check(&loaded.raw, read_secret, try_sink) {
         Ok(config) if list.is_empty() => return Ok(config),
         Ok(_) => {}
         // What could not be read was left at its default; a complaint about that default would only repeat the first one.

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
 use super::auth::Browser;
+use super::mint::Begun;
 use super::origin::{Origins, Verdict};
 use super::problem;
 use crate::authenticate::Offer;
@@ -121,18 +122,21 @@ pub(crate) async fn guard(
     let request_id = RequestId::from_caller(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
     let verdict = edge.origins.verdict(request.headers());
     let nonce = edge.nonce_for(request.headers());
-    let arrival = Arrival { request_id: request_id.clone(), at: edge.clock.steady() };
+    request.extensions_mut().insert(Arrival { request_id: request_id.clone(), at: edge.clock.steady() });
+    let mint = Begun::of(&request);
     let browser = Browser::of(&request);
     let is_probe = matches!(request.path(), "/livez" | "/readyz");
     let outcome = match edge.enter(is_probe).and_then(|inside| no_duplicates(request.headers()).map(|()| inside)) {
         Ok(inside) => {
-            request.extensions_mut().insert(arrival);
             // Nothing that a panicking handler leaves behind is looked at again: all shared state is behind locks that stay consistent.
             let outcome = AssertUnwindSafe(next.call(request)).catch_unwind().await;
             drop(inside);
             outcome
         }
-        Err(refusal) => return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce, browser }.into_error()),
+        Err(refusal) => {
+            let refusal = written_down(mint, refusal).await;
+            return Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce, browser }.into_error());
+        }
     };
     let refusal = match outcome {
         Ok(Ok(mut response)) => {
@@ -145,13 +149,22 @@ pub(crate) async fn guard(
         Ok(Err(error)) => refusal_in(&error),
         Err(_panic) => {
             edge.metrics.panics.inc();
-            Refusal::new(
+            let refusal = Refusal::new(
                 Code::Internal,
                 "Something went wrong here; try again, and tell the operator the request id if it stays.",
-            )
+            );
+            written_down(mint, refusal).await
         }
     };
     Err(Refused { edge, refusal, request_id, verdict: Some(verdict), nonce, browser }.into_error())
+}
+
+/// What the handler of a mint writes down otherwise.
+async fn written_down(mint: Option<Begun>, refusal: Refusal) -> Refusal {
+    match mint {
+        Some(mint) => mint.refused(refusal).await,
+        None => refusal,
+    }
 }
 
 impl Edge {
@@ -207,6 +220,9 @@ fn no_duplicates(headers: &HeaderMap) -> Result<(), Refusal> {
 fn refusal_in(error: &Error) -> Refusal {
     match error.as_error::<Refusal>() {
         Some(refusal) => refusal.clone(),
+        None if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(Code::BodyTooLarge, "The body is larger than this path takes.")
+        }
         None if error.as_response_error().status_code().is_client_error() => {
             Refusal::new(Code::NotFound, "The request cannot be read; the API is described at /docs.")
         }

@@ -6,6 +6,7 @@ mod auth;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod edge;
+mod exposition;
 mod health;
 mod mint;
 mod openapi;
@@ -61,10 +62,8 @@ pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut S
         }
         app.app_data(Data::new(worker))
             .app_data(health)
-            .service(methods("/v1/realtime/client_secrets", "POST, OPTIONS").route(web::post().to(mint::realtime)))
-            .service(
-                methods("/v1/realtime/translations/client_secrets", "POST, OPTIONS").route(web::post().to(mint::translation)),
-            )
+            .service(methods(mint::REALTIME, "POST, OPTIONS").route(web::post().to(mint::realtime)))
+            .service(methods(mint::TRANSLATION, "POST, OPTIONS").route(web::post().to(mint::translation)))
             .service(
                 methods("/v1/sessions", "GET, HEAD, OPTIONS")
                     .route(web::get().to(sessions::list))
@@ -86,7 +85,7 @@ pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut S
 }
 
 /// A path whose other methods are answered with 405 and `Allow`; preflights too are answered here.
-fn methods(path: &str, allow: &'static str) -> Resource {
+pub(crate) fn methods(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
         let preflight = *request.method() == Method::OPTIONS && allow.ends_with("OPTIONS");
         match request.app_data::<Data<Worker>>().filter(|_| preflight) {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Required};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::auth::{SignedIn, SignedOut};
@@ -30,7 +31,7 @@ struct MintRequest {
 #[expect(dead_code, reason = "utoipa reads its shape")]
 struct ExpiresAfter {
     /// Only `created_at`.
-    #[schema(example = "created_at")]
+    #[schema(nullable = false, pattern = "^created_at$")]
     anchor: Option<String>,
     /// At most the profile's `max_ttl_seconds`; absent: its `ttl_seconds`.
     #[schema(minimum = 60, maximum = 600)]
@@ -48,7 +49,7 @@ struct Health {
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
     paths(realtime, translation, list, show, end, login, callback, logout, me, livez, readyz),
     components(schemas(MintRequest, ClientSecret, Session, Sessions, SignedIn, SignedOut, Problem, Health)),
-    modifiers(&Credentials, &Refusals),
+    modifiers(&Credentials, &Bodies, &Refusals),
     tags((name = "mint", description = "Client secrets"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
 )]
 struct Api;
@@ -75,6 +76,20 @@ impl Modify for Credentials {
     }
 }
 
+/// A body may be left out, which is not the same as `null`.
+struct Bodies;
+
+impl Modify for Bodies {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations = document.paths.paths.values_mut().filter_map(|path| path.post.as_mut());
+        for body in operations.filter_map(|operation| operation.request_body.as_mut()) {
+            if let RefOr::T(body) = body {
+                body.required = Some(Required::False);
+            }
+        }
+    }
+}
+
 /// Lists the codes that a refusal may have.
 struct Refusals;
 
@@ -97,12 +112,12 @@ impl Modify for Refusals {
     post, path = "/v1/realtime/client_secrets", tag = "mint", security(("user" = []), ("session" = [])),
     summary = "Mint a client secret for a realtime or transcription session",
     params(
-        ("profile" = Option<String>, Query, description = "Name of the profile; absent: `default`"),
+        ("profile" = Option<String>, Query, description = "Name of a profile with `api = \"realtime\"` or `\"transcription\"`; absent: `default`"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. A retry under the same key within 10 minutes is booked once, at most three times"),
         ("Ephemint-User" = Option<String>, Header, description = "The user that a server acts for, 1 to 256 characters. Read only with an API key that may act for users"),
         ("X-Request-ID" = Option<String>, Header, description = "1 to 128 of `A-Za-z0-9._-`; kept, otherwise replaced"),
     ),
-    request_body(content = Option<MintRequest>, description = "At most 16 KiB, nested at most 16 deep, no duplicate keys"),
+    request_body(content = MintRequest, description = "May be left out. At most 16 KiB, nested at most 16 deep, no duplicate keys"),
     responses(
         (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String), ("DPoP-Nonce" = String, description = "For the next proof, where proofs need one"))),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -114,10 +129,14 @@ fn realtime() {}
 #[utoipa::path(
     post, path = "/v1/realtime/translations/client_secrets", tag = "mint", security(("user" = []), ("session" = [])),
     summary = "Mint a client secret for a translation session",
-    params(("profile" = Option<String>, Query, description = "Name of a profile with `api = \"translation\"`")),
-    request_body(content = Option<MintRequest>),
+    params(
+        ("profile" = Option<String>, Query, description = "Name of a profile with `api = \"translation\"`; absent: `default`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. A retry under the same key within 10 minutes is booked once, at most three times"),
+        ("X-Request-ID" = Option<String>, Header, description = "1 to 128 of `A-Za-z0-9._-`; kept, otherwise replaced"),
+    ),
+    request_body(content = MintRequest, description = "May be left out. At most 16 KiB, nested at most 16 deep, no duplicate keys"),
     responses(
-        (status = 200, description = "The secret", body = ClientSecret),
+        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String))),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -198,6 +217,7 @@ mod tests {
     use serde_json::Value;
 
     use super::document;
+    use crate::domain::ask::Ask;
 
     #[test]
     fn the_document_is_openapi_3_1_and_complete() {
@@ -210,6 +230,33 @@ mod tests {
         let references = document.to_string();
         for schema in references.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema} is not defined");
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_mint_take_and_give_the_same() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let described = |path: &str| {
+            let mint = document["paths"][path]["post"].clone();
+            let names: Vec<_> = mint["parameters"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
+            (names, mint["requestBody"].clone(), mint["responses"]["200"].clone())
+        };
+        let (names, body, minted) = described("/v1/realtime/client_secrets");
+        assert_eq!(names, ["profile", "Idempotency-Key", "X-Request-ID"]);
+        assert!(minted["headers"]["RateLimit"].is_object(), "{minted:#}");
+        assert_eq!(described("/v1/realtime/translations/client_secrets"), (names, body, minted));
+    }
+
+    #[test]
+    fn a_body_may_be_left_out_and_is_never_null() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let body = &document["paths"]["/v1/realtime/client_secrets"]["post"]["requestBody"];
+        assert_ne!(body["required"], true, "{body:#}");
+        assert_eq!(body["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/MintRequest", "{body:#}");
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["ExpiresAfter"]["properties"]["anchor"]["type"], "string", "{schemas:#}");
+        for refused in ["null", r#"{"expires_after":{"anchor":null,"seconds":60}}"#] {
+            assert!(Ask::parse(refused.as_bytes()).is_err(), "{refused}");
         }
     }
 }

@@ -4,7 +4,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderValue, ORIGIN,
 };
 
 use crate::issue::refusal::{Code, Refusal};
@@ -61,14 +61,11 @@ impl Origins {
         }
     }
 
-    /// Answers a preflight request. `edge` adds the allowed origin itself.
+    /// Answers a preflight request, and one that only asks for the methods (RFC 9110, section 9.3.7). `edge` adds the allowed origin itself.
     pub(super) fn preflight(&self, headers: &HeaderMap, allow: &'static str) -> Result<HttpResponse, Refusal> {
         self.check(headers)?;
         if !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            return Err(Refusal {
-                allow: Some(allow),
-                ..Refusal::new(Code::MethodNotAllowed, format!("This path takes {allow}."))
-            });
+            return Ok(HttpResponse::NoContent().insert_header((ALLOW, allow)).finish());
         }
         let mut allowed = ALLOWED_HEADERS.to_owned();
         if self.dpop {

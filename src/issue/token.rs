@@ -12,7 +12,7 @@ use super::refusal::{Code, Refusal};
 use crate::admit::{Admission, Denied, IdempotencyKey, Permit, Standing};
 use crate::audit::{Auditor, Entry};
 use crate::authenticate::{Authenticator, Presented, Principal};
-use crate::authorize::{Door, Grant, Policy};
+use crate::authorize::{Door, Forbidden, Grant, Policy, Profile};
 use crate::bind::{Binding, Bindings};
 use crate::domain::ask::Ask;
 use crate::domain::clock::SharedClock;
@@ -70,11 +70,10 @@ impl Issuer {
     /// that every secret that the upstream gave out has its entry.
     pub(crate) async fn issue(
         self: &Rc<Self>,
-        call: Call,
+        call: Rc<Call>,
         presented: Result<Presented, Refusal>,
         body: impl Future<Output = Result<Wish, Refusal>>,
     ) -> Result<Issued, Refusal> {
-        let call = Rc::new(call);
         let (principal, granted) = self.granted(&call, presented, body).await;
         let (grant, retry_of) = match granted {
             Ok(granted) => granted,
@@ -93,6 +92,10 @@ impl Issuer {
         let mut entry = self.entry(call);
         if let Some(principal) = principal {
             name(&mut entry, principal);
+            // A name that is not a profile of the caller's is none in the entry either.
+            if let Some(profile) = self.stages.policy.profile_for(principal, call.door, &call.profile) {
+                name_profile(&mut entry, profile);
+            }
         }
         self.record_refusal(entry, call, refusal).await
     }
@@ -118,16 +121,24 @@ impl Issuer {
                 .authorize(&principal, call.door, &call.profile, &wish.ask)
                 .map(|grant| (grant, wish.retry_of))
                 .map_err(Refusal::from),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(self.within_profile(&principal, call, refusal)),
         };
         (Some(principal), granted)
+    }
+
+    /// A body that asks for a lifetime that no secret has is told what this profile's have.
+    fn within_profile(&self, principal: &Principal, call: &Call, refusal: Refusal) -> Refusal {
+        let profile = self.stages.policy.profile_for(principal, call.door, &call.profile);
+        match profile.filter(|_| refusal.code == Code::TtlOutOfRange) {
+            Some(profile) => Forbidden::Ttl(profile.max_ttl()).into(),
+            None => refusal,
+        }
     }
 
     async fn mint(&self, call: &Call, grant: &Grant, retry_of: Option<&IdempotencyKey>) -> Result<Issued, Refusal> {
         let mut entry = self.entry(call);
         name(&mut entry, grant.principal());
-        entry.profile = Some(grant.profile().name());
-        entry.upstream(grant.profile().upstream());
+        name_profile(&mut entry, grant.profile());
         let (permit, minted) = match self.admitted(&mut entry, call, grant, retry_of).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.record_refusal(entry, call, refusal).await),
@@ -198,4 +209,9 @@ fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
     entry.user_name = principal.user_name();
     entry.identity = Some(principal.identity());
     entry.tenant = Some(principal.tenant()).filter(|tenant| !tenant.is_empty());
+}
+
+fn name_profile<'a>(entry: &mut Entry<'a>, profile: &'a Profile) {
+    entry.profile = Some(profile.name());
+    entry.upstream(profile.upstream());
 }

@@ -101,13 +101,13 @@ fn preflight(headers: &HeaderMap) -> HttpResponse {
         .finish()
 }
 
-/// Whether a page of this origin may read the answer: any page of this machine; every page, where no real secret is behind the sandbox.
+/// Whether a page of this origin may read the answer: any page of this machine, and those that the sandbox is opened to.
 fn may_read(origin: &HeaderValue, upstream: &Upstream) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
     let local = || {
-        let origin = origin.to_str().ok()?;
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))?;
         let name = without_port(host);
         Some(is_loopback(name) || name.ends_with(".localhost") && !name.contains(['/', '@', ':']))
     };
-    upstream.is_open() || local().unwrap_or(false)
+    upstream.is_open_to(origin) || local().unwrap_or(false)
 }

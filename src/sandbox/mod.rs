@@ -41,7 +41,7 @@ use actix_web::{App, HttpServer};
 use tokio::runtime::Builder;
 
 use crate::domain::clock::SystemClock;
-use crate::http::MoreRoutes;
+use crate::http::{MoreRoutes, methods};
 use media::Media;
 pub(crate) use scenario::Scenario;
 use signin::Signin;
@@ -61,6 +61,8 @@ pub(crate) struct World {
     socket: TcpListener,
     signin: Data<Signin>,
     url: String,
+    /// Web origins beside this machine's own whose pages may call.
+    pages: Vec<String>,
 }
 
 impl World {
@@ -69,7 +71,12 @@ impl World {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let url = format!("http://{}", socket.local_addr()?);
         let signin = Signin::new(url.clone(), SystemClock::shared()).map_err(|_| io::Error::other("no random numbers"))?;
-        Ok(Self { socket, signin: Data::new(signin), url })
+        Ok(Self { socket, signin: Data::new(signin), url, pages: Vec::new() })
+    }
+
+    /// Lets pages of these origins call too.
+    pub(crate) fn open_to(self, pages: Vec<String>) -> Self {
+        Self { pages, ..self }
     }
 
     /// Base URL: the issuer's own name, and with `/v1` the upstream's.
@@ -81,7 +88,7 @@ impl World {
     pub(crate) fn token_route(&self) -> MoreRoutes {
         let signin = self.signin.clone();
         MoreRoutes::new(move |routes| {
-            let route = web::resource("/dev/token").app_data(web::PayloadConfig::new(MAX_TOKEN_REQUEST));
+            let route = methods("/dev/token", "POST, OPTIONS").app_data(web::PayloadConfig::new(MAX_TOKEN_REQUEST));
             routes.app_data(signin.clone()).service(route.route(web::post().to(signin::token)));
         })
     }
@@ -93,8 +100,8 @@ impl World {
     }
 
     fn serve(self, keys: Keys, media: Media) -> io::Result<()> {
-        let Self { socket, signin, .. } = self;
-        let upstream = Data::new(Upstream::new(keys, media, SystemClock::shared()));
+        let Self { socket, signin, pages, .. } = self;
+        let upstream = Data::new(Upstream::new(keys, media, SystemClock::shared(), pages));
         let app = move || {
             App::new()
                 .wrap(from_fn(local::guard))

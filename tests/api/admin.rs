@@ -57,6 +57,38 @@ async fn metrics_can_be_opened() {
 }
 
 #[tokio::test]
+async fn opened_metrics_judge_no_credential() {
+    let world = World::with(|config| config.set("admin.open_metrics", "true"));
+    let call = world.service.admin_without_token(Method::GET, "/metrics").header("authorization", "Basic b3BzOng=");
+    assert!(call.send().await.expect(200).text().contains("ephemint_mints"));
+}
+
+#[tokio::test]
+async fn a_scraper_gets_the_format_that_it_asks_for() {
+    let world = World::start();
+    world.service.mint(&world.bearer("alice")).await.expect_minted();
+    let plain = ("text/plain; version=0.0.4; charset=utf-8", "# TYPE ephemint_mints_total counter");
+    let open = ("application/openmetrics-text; version=1.0.0; charset=utf-8", "# TYPE ephemint_mints counter");
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, (kind, type_line)) in [("*/*", plain), ("text/plain;version=0.0.4", plain), (prometheus, open)] {
+        let answer = world.service.admin(Method::GET, "/metrics").header("accept", accept).send().await;
+        assert_eq!(answer.expect(200).header("content-type"), Some(kind), "{accept}");
+        let text = answer.text();
+        assert!(text.lines().any(|line| line == type_line), "{accept}: {text}");
+        assert_eq!(text.ends_with("# EOF\n"), kind == open.0, "{text}");
+        assert_eq!(sample(&text, "ephemint_mints_total", &[]), Some(1.0), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_no_admin_token_is_asked_for_that() {
+    let world = World::start();
+    let answer = world.service.admin_without_token(Method::GET, "/metrics").send().await;
+    let problem = answer.expect_problem(401, "missing_credentials");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("admin token")), "{problem:#}");
+}
+
+#[tokio::test]
 async fn the_admin_listener_mints_for_nobody() {
     let world = World::start();
     let call = world.service.admin_without_token(Method::POST, crate::support::MINT);

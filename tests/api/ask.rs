@@ -268,8 +268,11 @@ async fn a_lifetime_beyond_the_profiles_own_is_refused() {
     let ask = |seconds: u32| json!({"expires_after": {"anchor": "created_at", "seconds": seconds}});
     let token = world.bearer("alice");
     world.service.mint_with(&token, &ask(300)).await.expect_minted();
-    let answer = world.service.mint_with(&token, &ask(301)).await;
-    answer.expect_problem(400, "ttl_out_of_range");
+    for seconds in [301, 601] {
+        let answer = world.service.mint_with(&token, &ask(seconds)).await;
+        let problem = answer.expect_problem(400, "ttl_out_of_range");
+        assert!(problem["detail"].as_str().is_some_and(|told| told.contains("from 60 to 300")), "{answer}");
+    }
     assert_eq!(world.upstream.count(), 1);
 }
 

@@ -87,6 +87,62 @@ async fn every_refusal_is_written_down_once() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_the_handler_is_written_down_too() {
+    let world = World::with(|config| config.set("server.max_in_flight", "1"));
+    let token = world.bearer("alice");
+    let twice = |path: &str, id: &str| {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: ephemint\r\nAuthorization: Bearer {token}\r\nAuthorization: Bearer {token}");
+        let rest = format!("X-Request-ID: {id}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        world.service.raw().ask(format!("{head}\r\n{rest}").as_bytes())
+    };
+    for (path, id) in [(MINT, "twice"), ("/v1/realtime/translations/client_secrets", "twice-translated")] {
+        twice(path, id).expect_problem(400, "duplicate_header");
+        let line = world.service.audit_of(id).await;
+        assert_eq!((&line["outcome"], &line["status"]), (&json!("duplicate_header"), &json!(400)), "{line:#}");
+    }
+    world.upstream.script(Reply::json(200, &minted_until(now() + 120)).after(Duration::from_secs(2)));
+    let busy = async {
+        eventually("the upstream is asked", 5, async || (world.upstream.count() == 1).then_some(())).await;
+        let answer = world.service.mint(&token).await;
+        answer.expect_problem(503, "overloaded");
+        let line = world.service.audit_of(answer.request_id()).await;
+        assert_eq!((&line["outcome"], &line["status"]), (&json!("overloaded"), &json!(503)), "{line:#}");
+    };
+    let (minted, ()) = tokio::join!(world.service.mint(&token), busy);
+    minted.expect_minted();
+    twice("/v1/sessions", "no-mint").expect(400);
+    world.service.get("/v1/realtime/client_secrets", &token).await.expect(405);
+    let mints = world.service.audit().len();
+    assert_eq!(mints, 4, "only mints have entries");
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_profile_that_is_the_callers() {
+    let world = World::with(|config| {
+        config.limit("concurrent_calls", 1).profile("internal").set("profiles.internal.allow", r#"{ groups = ["staff"] }"#)
+    });
+    let token = world.bearer("alice");
+    let service = &world.service;
+    let broken = service.call(Method::POST, MINT).bearer(&token).body("application/json", "{").send().await;
+    let long = service.mint_with(&token, &json!({"expires_after": {"seconds": 601}})).await;
+    let fixed = service.mint_with(&token, &json!({"session": {"model": "x"}})).await;
+    service.mint(&token).await.expect_minted();
+    let limited = service.mint(&token).await;
+    for answer in [broken, long, fixed, limited] {
+        let line = service.audit_of(answer.request_id()).await;
+        let named = ["profile", "upstream", "organization", "project"].map(|field| line[field].as_str().unwrap_or_default());
+        assert_eq!(named, ["default", "openai", "org-test", "proj_test"], "{line:#}");
+    }
+    for name in ["internal", "no-such-profile"] {
+        let answer = service.mint_from(name, &token).await;
+        answer.expect_problem(403, "profile_forbidden");
+        let line = service.audit_of(answer.request_id()).await;
+        assert!(["profile", "upstream", "organization", "project"].iter().all(|field| line[field].is_null()), "{line:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_user_is_the_same_pseudonym_in_every_entry() {
     let world = World::start();
     let mut users = Vec::new();

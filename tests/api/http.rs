@@ -90,6 +90,18 @@ async fn other_methods_are_refused_with_the_allowed_ones() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_methods_alone_is_told_them() {
+    let world = World::start();
+    for (path, allow) in [(MINT, "POST, OPTIONS"), ("/v1/sessions", "GET, HEAD, OPTIONS")] {
+        let answer = call(&world, Method::OPTIONS, path).await;
+        assert_eq!(answer.expect(204).header("allow"), Some(allow), "{answer}");
+        for header in ["access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers"] {
+            assert_eq!(answer.header(header), None, "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_take_json_is_refused() {
     let world = World::start();
     for accept in ["text/html", "application/xml", "text/*", "image/png, text/html;q=0.5"] {

@@ -83,6 +83,15 @@ fn defaults_are_printed() {
 }
 
 #[test]
+fn a_default_that_depends_on_the_environment_is_printed_as_it_is_in_effect() {
+    for (config, seconds) in
+        [(good(), 0), (good().set("environment", r#""staging""#), 5), (good().set("server.drain_seconds", "7"), 7)]
+    {
+        assert_eq!(read(&printed(&config))["server"]["drain_seconds"], seconds);
+    }
+}
+
+#[test]
 fn what_is_printed_can_be_read_again_and_is_the_same() {
     for config in [good(), rich()] {
         let first = printed(&config);

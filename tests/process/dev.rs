@@ -19,7 +19,11 @@ fn start() -> Sandbox {
 }
 
 fn start_with(change: impl FnOnce(&mut Command)) -> Sandbox {
-    let running = Running::start(&["dev", "--port", "0", "--admin-port", "0"], change);
+    start_as(&[], change)
+}
+
+fn start_as(flags: &[&str], change: impl FnOnce(&mut Command)) -> Sandbox {
+    let running = Running::start(&[&["dev", "--port", "0", "--admin-port", "0"], flags].concat(), change);
     let url = |word: &'static str| {
         running.printed(word, move |line| {
             let rest = line.trim_start().strip_prefix(word)?.trim_start().strip_prefix("http://")?;
@@ -130,6 +134,57 @@ fn development_sign_in_takes_json_with_a_plain_name() {
     }
     let got = get(sandbox.service, "/dev/token").expect("an answer");
     assert!(!got.text().contains("access_token") && got.status >= 400, "{got}");
+}
+
+#[test]
+fn development_sign_in_refuses_as_every_other_path_does() {
+    let sandbox = start();
+    let got = get(sandbox.service, "/dev/token").expect("an answer");
+    got.expect_problem(405, "method_not_allowed");
+    assert_eq!((got.header("allow"), got.header("cache-control")), (Some("POST, OPTIONS"), Some("no-store")), "{got}");
+    let huge = format!(r#"{{"user":"alice","groups":["{}"]}}"#, "g".repeat(4000));
+    sandbox.sign_in(&sandbox.own_headers(), &huge).expect_problem(413, "body_too_large");
+}
+
+/// What a browser asks before a page of `origin` may sign in with JSON.
+fn preflight(sandbox: &Sandbox, path: &str, origin: &str) -> crate::support::Answer {
+    let head = format!(
+        "OPTIONS {path} HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\
+         Access-Control-Request-Headers: content-type",
+        sandbox.service
+    );
+    ask(sandbox.service, &head, "").expect("an answer")
+}
+
+#[test]
+fn a_page_of_another_host_may_call_when_its_origin_is_named() {
+    let origins = ["http://localhost:5173", "https://demo.example.com"];
+    let sandbox = start_as(&["--allow-origin", origins[0], "--allow-origin", origins[1]], |_| {});
+    for origin in origins {
+        for path in ["/dev/token", crate::support::MINT] {
+            let answer = preflight(&sandbox, path, origin);
+            assert_eq!(answer.expect(204).header("access-control-allow-origin"), Some(origin), "{answer}");
+        }
+        let answer = sandbox.sign_in(&format!("{}\r\nOrigin: {origin}", sandbox.own_headers()), r#"{"user":"alice"}"#);
+        let token = answer.expect(200).json()["access_token"].as_str().map(str::to_owned).expect("a token");
+        let head =
+            format!("POST {} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nAuthorization: Bearer {token}", crate::support::MINT);
+        let answer = ask(sandbox.service, &head, "").expect("an answer");
+        assert_eq!(answer.expect(200).header("access-control-allow-origin"), Some(origin), "{answer}");
+        let calls = answer.json()["ephemint"]["calls_url"].as_str().map(str::to_owned).expect("where calls go");
+        let upstream = calls.strip_prefix("http://").and_then(|rest| rest.split('/').next()?.parse().ok()).expect("an address");
+        let head = format!("POST /v1/realtime/calls HTTP/1.1\r\nHost: {upstream}\r\nOrigin: {origin}");
+        let answer = ask(upstream, &head, "").expect("an answer");
+        assert_eq!(answer.expect(401).header("access-control-allow-origin"), Some(origin), "{answer}");
+    }
+    preflight(&sandbox, "/dev/token", "http://localhost:5174").expect_problem(403, "origin_not_allowed");
+}
+
+#[test]
+fn only_exact_origins_can_be_named() {
+    for origin in ["*", "null", "localhost:5173", "http://localhost:5173/", "https://*.example.com"] {
+        ephemint(&["dev", "--allow-origin", origin, "--port", "0"]).done().expect(64);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! All problems at once: nobody should have to start a service twelve times to correct twelve mistakes.
 
-use super::run::{FILE, ephemint, good, serve};
+use super::run::{FILE, ephemint, good, print, serve};
 
 const TWELVE: &str = r#"
 environment = "prod"
@@ -73,6 +73,35 @@ fn every_bad_item_of_a_list_is_named_by_its_own_place() {
     let outcome = serve(&good().set("server.allowed_origins", r#"[7, "*"]"#)).done();
     outcome.expect_problem("server.allowed_origins[0]", "expected a string");
     outcome.expect_problem("server.allowed_origins[1]", "exact");
+}
+
+#[test]
+fn an_audit_file_that_cannot_be_opened_is_a_problem_like_the_others() {
+    let config = good().set("audit.sinks", r#"["stdout", "file:///nonexistent/audit.jsonl", "file:///tmp"]"#);
+    let outcome = serve(&config.clone().set("server.workers", "999")).done();
+    outcome.expect_problem("server.workers", "256");
+    outcome.expect_problem("audit.sinks[1]", "its folder must exist");
+    outcome.expect_problem("audit.sinks[2]", "directory");
+    assert_eq!(outcome.expect_refused().len(), 3, "{outcome}");
+    // On another machine than the service's.
+    print(&config).done().expect(0);
+}
+
+#[test]
+fn printing_creates_no_audit_file() {
+    let folder = tempfile::TempDir::new().expect("a temporary directory");
+    let file = folder.path().join("audit.jsonl");
+    print(&good().set("audit.sinks", &format!("[\"file://{}\"]", file.display()))).done().expect(0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_value_where_a_table_belongs_is_told_in_words_of_the_file() {
+    for (table, name) in [("profiles", "default"), ("upstreams", "openai")] {
+        let outcome = serve(&good().without(&format!("{table}.{name}")).set(&format!("{table}.{name}"), "7")).done();
+        outcome.expect_problem(&format!("{table}.{name}"), "expected a table");
+        assert!(!outcome.stderr.contains("Raw") && !outcome.stderr.contains("struct"), "{outcome}");
+    }
 }
 
 #[test]

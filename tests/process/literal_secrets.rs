@@ -192,6 +192,52 @@ fn a_literal_secret_in_a_variable_is_refused_too() {
 }
 
 #[test]
+fn a_key_anywhere_in_the_configuration_is_refused_and_not_printed() {
+    let tool = r#"[{ type = "mcp", server_label = "crm", server_url = "https://crm.example.com", headers = { x = "KEY" } }]"#;
+    let places = [
+        ("upstreams.openai.organization", "\"KEY\"", ""),
+        ("upstreams.openai.project", "\"KEY\"", ""),
+        ("profiles.default.session.instructions", "\"You may use KEY, dear model.\"", ""),
+        ("profiles.default.session.tools", tool, "[0].headers.x"),
+        ("profiles.default.allow", "{ groups = [\"a\", \"KEY\"] }", ".groups[1]"),
+        ("server.allowed_origins", "[\"https://KEY.example.com\"]", "[0]"),
+        ("identity.jwt.main.audience", "[\"KEY\"]", "[0]"),
+    ];
+    for key in [
+        LITERAL,
+        "sk-svcacct-canary-literal-AAAA-0123",
+        "sk-admin-canary-literal-AAAA",
+        "ek_canary-literal-0123456789",
+        "sk-canary-literal-0123456789",
+    ] {
+        for (place, value, inner) in places {
+            let config = good().set(place, &value.replace("KEY", key));
+            for outcome in [serve(&config).done(), print(&config).done()] {
+                outcome.expect_problem(&format!("{place}{inner}"), "literal secret");
+                assert_eq!(outcome.expect_refused().len(), 1, "{outcome}");
+            }
+        }
+    }
+    let named = good().append(&format!("[profiles.{LITERAL}]\nupstream = \"openai\""));
+    for outcome in [serve(&named).done(), print(&named).done()] {
+        outcome.expect_problem("profiles", "a name in here");
+    }
+    let variable = print(&good()).env("EPHEMINT__UPSTREAMS__OPENAI__PROJECT", LITERAL).done();
+    variable.expect_problem_of(
+        "environment variable EPHEMINT__UPSTREAMS__OPENAI__PROJECT",
+        "upstreams.openai.project",
+        "literal secret",
+    );
+}
+
+#[test]
+fn words_that_only_look_like_the_start_of_a_key_are_no_secret() {
+    let instructions =
+        "\"Call it sk-SK. Never read out keys such as sk-proj-…; see https://example.com/sk-how-to-keep-them-secret.\"";
+    print(&good().set("profiles.default.session.instructions", instructions)).done().expect(0);
+}
+
+#[test]
 fn a_secret_on_the_command_line_is_not_a_setting() {
     for arguments in [&["serve", "--token=x"][..], &["--api-key", "x"], &["dev", "--key", "x"]] {
         ephemint(arguments).done().expect(64);

@@ -197,8 +197,7 @@ fn entries_go_somewhere() {
         ("audit.required", r#""maybe""#, "", "bool"),
     ]);
     let unopened = serve(&good().set("audit.sinks", r#"["file:///nonexistent/folder/audit.jsonl"]"#)).done();
-    unopened.expect(78);
-    assert!(unopened.stderr.contains("audit.sinks[0]: cannot be opened"), "{unopened}");
+    unopened.expect_problem("audit.sinks[0]", "cannot be opened");
 }
 
 #[test]

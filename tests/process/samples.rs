@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::run::ephemint;
+use super::run::{FILE, ephemint};
+use super::running::Running;
+use crate::support::secrets;
 
 pub(crate) const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/config.reference.toml");
 
@@ -29,6 +31,23 @@ fn every_sample_configuration_loads() {
         let sample = sample.to_str().expect("a path in UTF-8");
         ephemint(&["config", "print", "--config", sample]).done().expect(0);
     }
+}
+
+/// The file that README shows, with nothing else made for it.
+#[test]
+fn the_sample_of_the_readme_starts_as_written() {
+    let readme = include_str!("../../README.md");
+    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
+    let mut service = Running::start(&["serve", "--config", FILE], |command| {
+        let directory = command.get_current_dir().expect("a directory").to_owned();
+        std::fs::write(directory.join(FILE), sample).expect("a file");
+        command.env("OPENAI_API_KEY", secrets::PRIMARY_KEY).env("EPHEMINT_PSEUDONYM_KEY", secrets::PSEUDONYM_KEY);
+        command.env("EPHEMINT__SERVER__LISTEN", "127.0.0.1:0").env("EPHEMINT__ADMIN__LISTEN", "127.0.0.1:0");
+        command.env("EPHEMINT__SERVER__DRAIN_SECONDS", "0");
+    });
+    service.listening("public");
+    service.signal("TERM");
+    service.expect_exit(0);
 }
 
 #[test]

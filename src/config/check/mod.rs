@@ -5,6 +5,7 @@ mod profile;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,14 @@ use crate::domain::ttl::Ttl;
 /// Reads the secret that a reference names. The error is a cause for the operator and holds nothing of the secret.
 pub(crate) type ReadSecret<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, String>;
 
+/// Whether entries can be written to a file.
+pub(crate) type TrySink<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
+
 const MIN_SECRET: usize = 16;
 
 /// Checks everything. `Err` holds all problems.
-pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>) -> Result<Config, Vec<Problem>> {
-    let mut check = Check { environment: raw.environment, read_secret, problems: Vec::new() };
+pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, try_sink: TrySink<'_>) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { environment: raw.environment, read_secret, try_sink, problems: Vec::new() };
     let config = check.config(raw);
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
@@ -35,6 +39,7 @@ pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>) -> Result<Conf
 struct Check<'a> {
     environment: Environment,
     read_secret: ReadSecret<'a>,
+    try_sink: TrySink<'a>,
     problems: Vec<Problem>,
 }
 
@@ -187,7 +192,19 @@ impl Check<'_> {
         for (i, text) in raw.sinks.iter().enumerate() {
             match (text.as_str(), text.strip_prefix("file://")) {
                 ("stdout", _) => sinks.push(Sink::Stdout),
-                (_, Some(path)) if path.len() > 1 && path.starts_with('/') => sinks.push(Sink::File(path.into())),
+                (_, Some(path)) if path.len() > 1 && path.starts_with('/') => {
+                    let path = PathBuf::from(path);
+                    if let Err(cause) = (self.try_sink)(&path) {
+                        self.problem(
+                            format!("audit.sinks[{i}]"),
+                            format!(
+                                "{} cannot be opened: {cause}; its folder must exist and the service's user must be able to write there",
+                                path.display()
+                            ),
+                        );
+                    }
+                    sinks.push(Sink::File(path));
+                }
                 _ => self.problem(format!("audit.sinks[{i}]"), "write \"stdout\" or \"file:///absolute/path\""),
             }
         }
@@ -300,7 +317,8 @@ fn is_log_filter(text: &str) -> bool {
     text.split(',').all(|part| level(part) || part.contains('=')) && text.parse::<EnvFilter>().is_ok()
 }
 
-fn exact_origin(text: &str) -> Result<(), String> {
+/// Checks that a text is one web origin, as browsers send it.
+pub(crate) fn exact_origin(text: &str) -> Result<(), String> {
     if text.contains('*') || text == "null" {
         return Err(
             "origins are exact: a wildcard or \"null\" would let pages that are not yours use your users' sign-in; list each one"

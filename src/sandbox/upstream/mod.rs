@@ -55,6 +55,7 @@ pub(crate) struct Upstream {
     calls: Calls,
     media: Media,
     clock: SharedClock,
+    pages: Vec<String>,
 }
 
 /// Who is asking.
@@ -66,13 +67,15 @@ enum Caller {
 }
 
 impl Upstream {
-    pub(super) fn new(keys: Keys, media: Media, clock: SharedClock) -> Self {
-        Self { keys, vault: Vault::new(clock.clone()), calls: Calls::default(), media, clock }
+    /// `pages`: web origins beside this machine's own whose pages may call.
+    pub(super) fn new(keys: Keys, media: Media, clock: SharedClock, pages: Vec<String>) -> Self {
+        Self { keys, vault: Vault::new(clock.clone()), calls: Calls::default(), media, clock, pages }
     }
 
-    /// Whether it is on its own, with no secret that a web page could be after.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.keys, Keys::AnyThatLooksLikeOne)
+    /// Whether pages of an origin that is not of this machine may call: of every one where the sandbox is on its own, with no secret
+    /// that a web page could be after.
+    pub(super) fn is_open_to(&self, origin: &str) -> bool {
+        matches!(self.keys, Keys::AnyThatLooksLikeOne) || self.pages.iter().any(|page| page == origin)
     }
 
     pub(super) fn clock(&self) -> &SharedClock {
