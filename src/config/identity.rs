@@ -1,16 +1,21 @@
 //! Who may call: `[identity]`, checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::problem::Problem;
+use super::{Limits, ProofKind};
 use crate::domain::json::{pointer_tokens, same};
+use crate::domain::secret::Secret;
 
 pub(crate) struct Identity {
     pub(crate) jwt: Vec<Jwt>,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
+    pub(crate) guest: Option<Guest>,
 }
 
 pub(crate) struct Jwt {
@@ -26,6 +31,42 @@ pub(crate) struct Jwt {
     pub(crate) leeway_seconds: u64,
     pub(crate) cooldown: Duration,
     pub(crate) max_stale: Duration,
+}
+
+/// Anonymous visitors.
+pub(crate) struct Guest {
+    pub(crate) proof: Proof,
+    /// The first signs, all verify; at least one.
+    pub(crate) token_keys: Vec<Secret>,
+    pub(crate) token_lifetime: Duration,
+    /// The only profiles that a guest may use; at least one.
+    pub(crate) profiles: Arc<[String]>,
+    pub(crate) per_address: PerAddress,
+    /// Limits that are missing, each with its key: refused in prod, told at the start elsewhere.
+    pub(crate) unlimited: Vec<Problem>,
+}
+
+/// Who vouches that a visitor is no machine, and what its word must say.
+pub(crate) struct Proof {
+    pub(crate) kind: ProofKind,
+    pub(crate) secret: Secret,
+    pub(crate) verify_url: Url,
+    /// Lower case. Empty: any.
+    pub(crate) hostnames: Vec<String>,
+    pub(crate) action: Option<String>,
+    /// The least score, where a high one is a good one.
+    pub(crate) min_score: Option<f64>,
+    /// The greatest score, where a high one is a bad one.
+    pub(crate) max_score: Option<f64>,
+    pub(crate) send_address: bool,
+}
+
+/// Limits of one client address, whoever is behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerAddress {
+    /// Of all guests together, in all profiles.
+    pub(crate) mints: Limits,
+    pub(crate) proofs_per_minute: u64,
 }
 
 /// A signature algorithm of RFC 7518 and RFC 8037, with an asymmetric key. HMAC and `none` have no name here.

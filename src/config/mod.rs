@@ -15,13 +15,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::network::Network;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::ReadSecret;
-pub(crate) use identity::{Algorithm, ClaimMapping, ClaimPath, ClaimRule, Identity, Jwt};
+pub(crate) use identity::{Algorithm, ClaimMapping, ClaimPath, ClaimRule, Guest, Identity, Jwt, PerAddress, Proof};
 use load::Loaded;
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, Environment, LogFormat};
+pub(crate) use raw::{Api, Environment, ForwardedHeader, LogFormat, ProofKind};
 
 /// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
@@ -77,6 +78,8 @@ pub(crate) struct Server {
     pub(crate) public_url: Option<Url>,
     /// As browsers send them; `public_url`'s own origin is among them.
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) max_in_flight: usize,
     pub(crate) workers: usize,
     pub(crate) drain: Duration,

@@ -2,6 +2,7 @@
 
 mod identity;
 mod profile;
+mod proxies;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,7 +50,7 @@ impl Check<'_> {
                 "prod needs a key that turns users into pseudonyms, for example pseudonym_key = \"env://EPHEMINT_PSEUDONYM_KEY\"",
             );
         }
-        let identity = self.identity(&raw.identity);
+        let identity = self.identity(&raw.identity, &raw.profiles);
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let audit = self.audit(&raw.audit);
@@ -98,6 +99,8 @@ impl Check<'_> {
             listen: listen?,
             public_url,
             allowed_origins,
+            trusted_proxies: self.trusted_proxies(&raw.trusted_proxies),
+            forwarded_header: raw.forwarded_header,
             max_in_flight: usize::try_from(self.range("server.max_in_flight", raw.max_in_flight, 1, 100_000)).ok()?,
             workers: usize::try_from(self.range("server.workers", raw.workers, 0, 256)).ok()?,
             drain: Duration::from_secs(self.range("server.drain_seconds", raw.drain_seconds.unwrap_or(default_drain), 0, 300)),
@@ -259,15 +262,14 @@ impl Check<'_> {
     }
 
     fn long_secret(&mut self, key: &str, text: &str) -> Option<Secret> {
+        self.secret_of_length(key, text, MIN_SECRET)
+    }
+
+    fn secret_of_length(&mut self, key: &str, text: &str, least: usize) -> Option<Secret> {
         let named = self.secret(key, text)?;
-        if named.secret.reveal().len() < MIN_SECRET {
-            self.problem(
-                key,
-                format!(
-                    "{}: must have at least {MIN_SECRET} characters, for example from `openssl rand -hex 32`",
-                    named.reference
-                ),
-            );
+        if named.secret.reveal().len() < least {
+            let cause = format!("must have at least {least} characters, for example from `openssl rand -hex 32`");
+            self.problem(key, format!("{}: {cause}", named.reference));
         }
         Some(named.secret)
     }

@@ -1,10 +1,14 @@
 //! `[identity]` as it is written.
 
+mod guest;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use guest::{ProofKind, RawGuest, RawPerAddress, RawProof};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -15,11 +19,14 @@ pub(crate) struct RawIdentity {
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most.
     pub(crate) verified_tokens: u64,
+    /// Anonymous visitors. Absent: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guest: Option<RawGuest>,
 }
 
 impl Default for RawIdentity {
     fn default() -> Self {
-        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000 }
+        Self { jwt: BTreeMap::new(), verified_token_seconds: 60, verified_tokens: 20_000, guest: None }
     }
 }
 

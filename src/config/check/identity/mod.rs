@@ -1,5 +1,6 @@
 //! Who may call.
 
+mod guest;
 mod jwt;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Check;
-use crate::config::raw::{RawIdentity, RawMapping};
+use crate::config::raw::{RawIdentity, RawMapping, RawProfile};
 use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity};
 
 impl Check<'_> {
-    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity) -> Identity {
-        if raw.jwt.is_empty() {
+    pub(in crate::config::check) fn identity(&mut self, raw: &RawIdentity, profiles: &BTreeMap<String, RawProfile>) -> Identity {
+        if raw.jwt.is_empty() && raw.guest.is_none() {
             self.problem(
                 "identity",
                 "nobody could sign in; add an issuer, for example [identity.jwt.main] issuer = \"https://login.example.com/\" audience = [\"voice\"], or try everything on this machine with `ephemint dev`",
@@ -37,6 +38,7 @@ impl Check<'_> {
                 300,
             )),
             verified_tokens: self.range("identity.verified_tokens", raw.verified_tokens, 0, 1_000_000),
+            guest: raw.guest.as_ref().and_then(|guest| self.guest(guest, profiles)),
         }
     }
 
