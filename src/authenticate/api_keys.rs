@@ -46,6 +46,7 @@ impl ApiKeys {
                     claims: Vec::new(),
                     profiles: entry.profiles.clone(),
                     bound_to: None,
+                    visit: None,
                 };
                 let known = Key {
                     digest: key.digest,
@@ -88,6 +89,7 @@ impl ApiKeys {
             claims: Vec::new(),
             profiles: profiles.clone(),
             bound_to: None,
+            visit: None,
         }))
     }
 }

@@ -16,14 +16,17 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::network::Network;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::ReadSecret;
-pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Identity, Introspection, Jwt};
+pub(crate) use identity::{
+    Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Guest, Identity, Introspection, Jwt, PerAddress, Proof,
+};
 use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, ClientAuth, Environment, LogFormat};
+pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, LogFormat};
 
 /// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
@@ -81,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) public_url: Option<Url>,
     /// As browsers send them; `public_url`'s own origin is among them.
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) max_in_flight: usize,
     pub(crate) workers: usize,
     pub(crate) drain: Duration,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::guest::Guest;
 use super::problem::Problem;
 use super::wire::{ClientSecret, Session, Sessions};
 use crate::issue::refusal::Code;
@@ -36,6 +37,15 @@ struct ExpiresAfter {
     seconds: Option<u16>,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "utoipa reads its shape")]
+struct Proof {
+    /// What the widget gave. It counts once.
+    #[schema(min_length = 1, max_length = 8192)]
+    proof: String,
+}
+
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// `ok` or `unavailable`.
@@ -45,10 +55,10 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
-    paths(realtime, translation, list, show, end, livez, readyz),
-    components(schemas(MintRequest, ClientSecret, Session, Sessions, Problem, Health)),
+    paths(realtime, translation, guest, list, show, end, livez, readyz),
+    components(schemas(MintRequest, ClientSecret, Session, Sessions, Proof, Guest, Problem, Health)),
     modifiers(&Bearer, &Refusals),
-    tags((name = "mint", description = "Client secrets"), (name = "sessions", description = "The caller's own sessions"), (name = "health", description = "For load balancers")),
+    tags((name = "mint", description = "Client secrets"), (name = "guests", description = "Anonymous visitors"), (name = "sessions", description = "The caller's own sessions"), (name = "health", description = "For load balancers")),
 )]
 struct Api;
 
@@ -113,6 +123,17 @@ fn realtime() {}
 fn translation() {}
 
 #[utoipa::path(
+    post, path = "/auth/guest", tag = "guests", summary = "Become a guest, where the operator lets guests in",
+    request_body(content = Proof),
+    responses(
+        (status = 200, description = "The guest's access token", body = Guest),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn guest() {}
+
+#[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", security(("user" = [])), summary = "List the caller's sessions",
     responses((status = 200, description = "The newest first", body = Sessions), (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"))
 )]
@@ -157,7 +178,7 @@ mod tests {
         let document: Value = serde_json::from_str(&document()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document["info"]["title"], "Ephemint");
-        assert_eq!(document["paths"].as_object().unwrap().len(), 6);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 7);
         assert_eq!(document["components"]["securitySchemes"]["user"]["scheme"], "bearer");
         let references = document.to_string();
         for schema in references.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
