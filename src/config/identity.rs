@@ -10,9 +10,9 @@ use url::Url;
 
 pub(crate) use servers::{ApiKey, ApiKeys, Introspection};
 
+use super::Limits;
 use super::Login;
 use super::problem::Problem;
-use super::Limits;
 use crate::domain::json::{pointer_tokens, same};
 use crate::domain::secret::Secret;
 

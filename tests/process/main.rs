@@ -27,6 +27,7 @@ mod exit_codes;
 mod files;
 mod full_disk;
 mod grace;
+mod guests;
 mod literal_secrets;
 mod malformed;
 mod permanent_keys;

@@ -23,6 +23,7 @@ mod issuer;
 mod keys;
 mod reply;
 mod service;
+pub(crate) mod siteverify;
 mod token;
 mod upstream;
 mod wire;
