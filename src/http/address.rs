@@ -66,10 +66,10 @@ impl<'a> Iterator for FromTheEnd<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let list = self.0?;
-        let (before, last) = match last_outside_quotes(list, b',') {
-            Some(at) => (list.get(..at), list.get(at + 1..).unwrap_or_default()),
-            None => (None, list),
+        let whole = self.0?;
+        let (before, last) = match last_outside_quotes(whole, b',') {
+            Some(at) => (whole.get(..at), whole.get(at + 1..).unwrap_or_default()),
+            None => (None, whole),
         };
         self.0 = before;
         Some(last)
