@@ -22,7 +22,7 @@ use crate::audit::{Auditor, Unopened};
 use crate::authenticate::{self, Authenticator};
 use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
-use crate::config::{self, Config};
+use crate::config::{self, Config, IdentifyUsers};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, random_secret};
@@ -118,7 +118,8 @@ impl App {
         let tasks = Tasks::default();
         let page = Page::of(&config);
         let (mut server, admin) = (config.server, config.admin);
-        let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?);
+        let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)
+            .keeping_names(names_in_audit(&config.audit));
         let policy = Policy::new(config.profiles);
         let identity = config.identity;
         let per_address = identity.guest.as_ref().map(|guest| guest.per_address);
@@ -350,6 +351,16 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartEr
 /// Where codes are explained: this service's own page.
 fn docs_url(settings: &config::Server) -> String {
     settings.public_url.as_ref().map_or_else(|| "/docs".into(), |url| format!("{}/docs", url.as_str().trim_end_matches('/')))
+}
+
+fn names_in_audit(audit: &config::Audit) -> bool {
+    let plain = audit.identify_users == IdentifyUsers::Plain;
+    if plain {
+        tracing::warn!(
+            "audit.identify_users is plain: audit entries name users as their issuers do; whoever reads them learns who talked when"
+        );
+    }
+    plain
 }
 
 fn passing_pseudonym_key() -> Result<Secret, StartError> {

@@ -44,5 +44,8 @@ pub(crate) mod http;
 pub(crate) mod sandbox;
 // Config -> App; serve; drain
 pub(crate) mod app;
-// serve, dev, config
+// serve, dev, config, key
 pub mod cli;
+// what fuzz targets call (tests/fuzz)
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;

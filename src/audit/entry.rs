@@ -9,7 +9,8 @@ use crate::config::Upstream;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::provider::Served;
 
-/// What happened to one request. Users appear by pseudonym, keys by fingerprint; secrets have no field.
+/// What happened to one request. Users appear by pseudonym, by name only where that is asked for; keys by fingerprint; secrets
+/// have no field.
 #[derive(Clone, Serialize)]
 pub(crate) struct Entry<'a> {
     /// RFC 3339, UTC.
@@ -26,6 +27,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) session_id: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<Pseudonym>,
+    /// The subject as the issuer has it, with `audit.identify_users = "plain"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_name: Option<&'a str>,
     /// The configured identity that vouches for the user: `jwt.main`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<&'a str>,
@@ -66,6 +70,7 @@ impl<'a> Entry<'a> {
             trace_id,
             session_id: None,
             user: None,
+            user_name: None,
             identity: None,
             tenant: None,
             profile: None,

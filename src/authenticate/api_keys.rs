@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::{Principal, Unauthenticated};
 use crate::config;
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::{Pseudonymizer, is_name};
+use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::Sha256;
 
+/// Characters of a user's name that a server gives, at most.
+const MAX_USER: usize = 256;
 /// How long before its end a key is worth a warning.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
@@ -41,6 +43,7 @@ impl ApiKeys {
                 let owner = Principal {
                     identity: format!("{name}/{}", key.id).into(),
                     user: names.pseudonym(&entry.tenant, &name, &entry.owner),
+                    user_name: names.kept_name(&entry.owner),
                     tenant: entry.tenant.as_str().into(),
                     groups: entry.groups.clone(),
                     claims: Vec::new(),
@@ -79,11 +82,12 @@ impl ApiKeys {
     }
 
     fn acting_for(&self, key: &Key, user: &[u8]) -> Result<Arc<Principal>, Unauthenticated> {
-        let user = std::str::from_utf8(user).ok().filter(|user| is_name(user)).ok_or(Unauthenticated::UnusableUser)?;
+        let user = user_name(user).ok_or(Unauthenticated::UnusableUser)?;
         let Principal { identity, tenant, groups, profiles, .. } = &*key.owner;
         Ok(Arc::new(Principal {
             identity: identity.clone(),
             user: self.names.pseudonym(tenant, &key.entry, user),
+            user_name: self.names.kept_name(user),
             tenant: tenant.clone(),
             groups: groups.clone(),
             claims: Vec::new(),
@@ -92,6 +96,11 @@ impl ApiKeys {
             visit: None,
         }))
     }
+}
+
+fn user_name(sent: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(sent).ok()?;
+    ((1..=MAX_USER).contains(&text.chars().count()) && !text.chars().any(char::is_control)).then_some(text)
 }
 
 fn warn_of_end(entry: &str, key: &config::ApiKey, now: u64) {

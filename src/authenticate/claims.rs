@@ -1,6 +1,6 @@
 //! From claims to a [`Principal`], whoever vouches for them: a signed token, an issuer that was asked, a sign-in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use serde_json::{Map, Value};
 
@@ -39,14 +39,33 @@ impl Reading<'_> {
         Ok(Principal {
             identity: self.identity.clone(),
             user: self.names.pseudonym(tenant, self.issuer, subject),
+            user_name: self.names.kept_name(subject),
             tenant: tenant.into(),
-            groups: texts(mapping.groups.find(claims)),
+            groups: self.groups(claims),
             claims: asked.collect(),
             profiles: None,
             bound_to,
             visit: None,
         })
     }
+
+    /// Groups that the issuer keeps elsewhere are not the user's here, so they open no profile.
+    fn groups(&self, claims: &Map<String, Value>) -> Vec<String> {
+        static SAID: Once = Once::new();
+        if self.mapping.groups.iter().any(|claim| is_elsewhere(claim, claims)) {
+            SAID.call_once(|| {
+                tracing::warn!(identity = &**self.identity, "a token leaves out its user's groups because there are too many, so they open no profile; let the issuer filter them or use roles");
+            });
+        }
+        self.mapping.groups.iter().flat_map(|claim| texts(claim.find(claims))).collect()
+    }
+}
+
+/// Whether the issuer says that it left out a claim: a distributed claim (OpenID Connect Core 1.0, section 5.6.2), as Entra ID does it
+/// with more than 200 groups, or Entra ID's `hasgroups`.
+fn is_elsewhere(claim: &ClaimPath, claims: &Map<String, Value>) -> bool {
+    let distributed = || claims.get("_claim_names").and_then(Value::as_object).and_then(|names| claim.find(names)).is_some();
+    claim.find(claims).is_none() && (distributed() || claims.get("hasgroups") == Some(&Value::Bool(true)))
 }
 
 /// A token is bound in a way that cannot be checked here.
@@ -83,7 +102,8 @@ fn texts(claim: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// Whether `aud` (RFC 7519, section 4.1.3) names one of the accepted audiences. A list holds text only.
+/// Whether `aud` (RFC 7519, section 4.1.3), or the claim that stands in for it, names one of the accepted audiences. A list holds
+/// text only.
 pub(super) fn names_audience(audience: Option<&Value>, accepted: &[String]) -> bool {
     let ours = |value: &Value| value.as_str().is_some_and(|aud| accepted.iter().any(|ours| ours == aud));
     match audience {

@@ -1,37 +1,34 @@
 //! Opaque tokens: the server that issued them is asked (RFC 7662).
 
+mod endpoint;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, StatusCode};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use url::form_urlencoded;
 
 use super::claims::{Reading, names_audience};
 use super::memory::Memory;
 use super::verified::Validity;
 use super::{Principal, Unauthenticated};
-use crate::config::{self, ClaimPath, ClientAuth};
+use crate::config::{self, ClaimPath};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonymizer;
-use crate::domain::json::parse_strict;
-use crate::domain::secret::{Credential, Secret, Sha256};
-use crate::outbound::{self, BodyError, Outbound, Unbuildable};
+use crate::domain::secret::{Credential, Sha256};
+use crate::outbound::{Outbound, Unbuildable, causes};
 use crate::telemetry::metrics::{IntrospectionLabels, Metrics};
+use endpoint::{Answer, Endpoint, NoAnswer};
 
 const MAX_TOKEN: usize = 8 * 1024;
-const MAX_BODY: usize = 64 * 1024;
-const MOST_REMEMBERED: u64 = 100_000;
+/// Tokens that were refused; they are small.
+const MOST_REFUSED: u64 = 20_000;
 /// Questions that wait for an answer at once; beyond that callers are asked to come back.
 const MOST_ASKED: usize = 256;
-/// Forgiven between the server's clock and ours.
-const LEEWAY_SECONDS: u64 = 30;
+/// Secrets of ours and of the provider's that callers mistake for a token. No other server may see them.
+const SECRETS: [&str; 4] = ["epk_", "sk-proj-", "sk-svcacct-", "sk-admin-"];
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A token that its server vouched for.
@@ -48,7 +45,7 @@ type Finding = Result<Active, Unauthenticated>;
 pub(super) struct Introspection {
     settings: config::Introspection,
     identity: Arc<str>,
-    client: Client,
+    endpoint: Endpoint,
     /// Claims that profiles ask for.
     asked_claims: Arc<[ClaimPath]>,
     names: Pseudonymizer,
@@ -63,25 +60,23 @@ pub(super) struct Introspection {
     metrics: Metrics,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum NoAnswer {
-    #[error("the request failed")]
-    Http(#[source] reqwest::Error),
-    #[error("it refuses Ephemint's own client id or secret (status {0})")]
-    Refused(StatusCode),
-    #[error("it answered with status {0}")]
-    Status(StatusCode),
-    #[error("its answer could not be read")]
-    Body(#[source] BodyError<reqwest::Error>),
-    #[error("its answer is not of the form of RFC 7662, section 2.2")]
-    Malformed,
+/// A question under way. However it ends, it is then under way no more.
+struct Question {
+    asking: Arc<Introspection>,
+    digest: Sha256,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.asking.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
 }
 
 impl Introspection {
     /// Must run inside the process's runtime.
     pub(super) fn new(
         settings: config::Introspection,
+        most_remembered: u64,
         asked_claims: Arc<[ClaimPath]>,
         names: Pseudonymizer,
         outbound: &Outbound,
@@ -90,11 +85,11 @@ impl Introspection {
     ) -> Result<Arc<Self>, Unbuildable> {
         Ok(Arc::new(Self {
             identity: format!("introspection.{}", settings.name).into(),
-            client: outbound.client(settings.timeout)?,
+            endpoint: Endpoint::new(&settings, outbound)?,
             asked_claims,
             names,
-            good: Memory::of(MOST_REMEMBERED),
-            bad: Memory::of(MOST_REMEMBERED),
+            good: Memory::of(most_remembered),
+            bad: Memory::of(MOST_REFUSED),
             asked: Mutex::default(),
             runtime: Handle::current(),
             clock,
@@ -113,8 +108,7 @@ impl Introspection {
         if !is_token(token) {
             return Err(Unauthenticated::Invalid);
         }
-        let remembered = self.good.get(&digest).map(Ok).or_else(|| self.bad.get(&digest).map(Err));
-        let finding = if let Some(finding) = remembered {
+        let finding = if let Some(finding) = self.remembered(&digest) {
             self.metrics.token_cache_hits.inc();
             finding
         } else {
@@ -124,6 +118,10 @@ impl Introspection {
         let active = finding?;
         active.validity.check(self.clock.unix())?;
         Ok(active.principal)
+    }
+
+    fn remembered(&self, digest: &Sha256) -> Option<Finding> {
+        self.good.get(digest).map(Ok).or_else(|| self.bad.get(digest).map(Err))
     }
 
     async fn ask_once(self: &Arc<Self>, token: &str, digest: Sha256) -> Finding {
@@ -140,16 +138,23 @@ impl Introspection {
         if let Some(answer) = asked.get(&digest) {
             return Some(answer.clone());
         }
+        // One may have been answered since the caller looked. What was found is remembered before the question is over.
+        let (answered, answer) = watch::channel(self.remembered(&digest));
+        if answer.borrow().is_some() {
+            return Some(answer);
+        }
         if asked.len() >= MOST_ASKED {
+            self.count("busy");
             return None;
         }
-        let (answered, answer) = watch::channel(None);
         asked.insert(digest, answer.clone());
-        let (asking, token) = (self.clone(), Credential::from(token));
+        // A runtime that is ending drops the question at once, which then takes this lock.
+        drop(asked);
+        let (question, token) = (Question { asking: self.clone(), digest }, Credential::from(token));
         self.runtime.spawn(async move {
-            let finding = asking.ask(&token).await;
-            asking.remember(digest, &finding);
-            asking.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+            let finding = question.asking.ask(&token).await;
+            question.asking.remember(digest, &finding);
+            drop(question);
             answered.send_replace(Some(finding));
         });
         Some(answer)
@@ -167,80 +172,35 @@ impl Introspection {
     }
 
     async fn ask(&self, token: &Credential) -> Finding {
-        let answer = self.answer(token).await;
-        let finding = match &answer {
-            Ok(claims) => self.judge(claims),
-            Err(cause) => {
-                self.log(cause);
+        match self.endpoint.ask(token).await {
+            Ok(Answer::Inactive) => {
+                self.count("inactive");
+                Err(Unauthenticated::Invalid)
+            }
+            Ok(Answer::Active(claims, validity)) => {
+                self.count("active");
+                self.judge(&claims, validity)
+            }
+            Err(no_answer) => {
+                self.count(if matches!(no_answer, NoAnswer::Refused(_)) { "client_refused" } else { "failed" });
+                self.log(&no_answer);
                 Err(self.unavailable())
             }
-        };
-        let outcome = match &finding {
-            Ok(_) => "active",
-            Err(Unauthenticated::Unavailable(..)) => "failed",
-            Err(_) => "inactive",
-        };
+        }
+    }
+
+    fn count(&self, outcome: &'static str) {
         self.metrics.introspections.get_or_create(&IntrospectionLabels { server: self.settings.name.clone(), outcome }).inc();
-        finding
     }
 
-    /// Section 2.1.
-    async fn answer(&self, token: &Credential) -> Result<Map<String, Value>, NoAnswer> {
-        let (form, basic) = self.form(token);
-        let mut request = self
-            .client
-            .post(self.settings.endpoint.clone())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json")
-            .body(form);
-        if let Some(basic) = basic {
-            request = request.header(reqwest::header::AUTHORIZATION, basic);
-        }
-        let response = request.send().await.map_err(|e| NoAnswer::Http(e.without_url()))?;
-        match response.status() {
-            StatusCode::OK => {}
-            refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(NoAnswer::Refused(refused)),
-            other => return Err(NoAnswer::Status(other)),
-        }
-        let body = outbound::body(reqwest::Body::from(response), MAX_BODY).await.map_err(NoAnswer::Body)?;
-        match parse_strict(&body) {
-            Ok(Value::Object(claims)) if claims.get("active").is_some_and(Value::is_boolean) => Ok(claims),
-            _ => Err(NoAnswer::Malformed),
-        }
-    }
-
-    /// The body, and the `Authorization` header if the client proves itself there (RFC 6749, section 2.3.1).
-    fn form(&self, token: &Credential) -> (String, Option<HeaderValue>) {
-        let (id, secret): (&str, &Secret) = (&self.settings.client_id, &self.settings.client_secret);
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("token", token.reveal()).append_pair("token_type_hint", "access_token");
-        match self.settings.client_auth {
-            ClientAuth::Post => {
-                form.append_pair("client_id", id).append_pair("client_secret", secret.reveal());
-                (form.finish(), None)
-            }
-            ClientAuth::Basic => {
-                let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret.reveal())));
-                // Base64 always makes a header value.
-                let mut basic = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or_else(|_| HeaderValue::from_static(""));
-                basic.set_sensitive(true);
-                (form.finish(), Some(basic))
-            }
-        }
-    }
-
-    /// Section 2.2. Whatever of an active token does not fit is refused as if it were inactive.
-    fn judge(&self, claims: &Map<String, Value>) -> Finding {
+    /// Whether an active token is an access token for this service, and whose. Whatever does not fit is refused as if it were inactive.
+    fn judge(&self, claims: &Map<String, Value>, validity: Validity) -> Finding {
         let settings = &self.settings;
-        if claims.get("active") != Some(&Value::Bool(true)) {
-            return Err(Unauthenticated::Invalid);
-        }
-        let validity = validity(claims).ok_or(Unauthenticated::Invalid)?;
+        validity.check(self.clock.unix())?;
         let issuer_fits =
             !settings.is_issuer_strict || claims.get("iss").is_none_or(|iss| iss.as_str() == Some(settings.issuer.as_str()));
         let audience_fits = settings.audience.is_empty() || names_audience(claims.get("aud"), &settings.audience);
-        if !issuer_fits || !audience_fits {
+        if !issuer_fits || !audience_fits || !is_for_access(claims) {
             return Err(Unauthenticated::Invalid);
         }
         let reading = Reading {
@@ -258,29 +218,32 @@ impl Introspection {
     }
 
     fn log(&self, no_answer: &NoAnswer) {
-        let cause = std::error::Error::source(no_answer).map(ToString::to_string);
+        let cause = causes(no_answer);
         let server = self.settings.name.as_str();
         if matches!(no_answer, NoAnswer::Refused(_)) {
-            tracing::error!(server, error = %no_answer, "tokens cannot be checked; see identity.introspection for client_id and client_secret");
+            tracing::error!(server, error = %no_answer, "tokens cannot be checked; look at client_id, client_secret and client_auth of identity.introspection");
         } else {
             tracing::warn!(server, error = %no_answer, cause, "a token cannot be checked");
         }
     }
 }
 
-/// `b64token` of RFC 6750, section 2.1, of a sane length: nothing else is worth a question.
+/// `b64token` of RFC 6750, section 2.1, of a sane length, and no secret of another kind: nothing else is worth a question.
 fn is_token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    (1..=MAX_TOKEN).contains(&token.len())
+    !SECRETS.iter().any(|prefix| token.starts_with(prefix))
+        && (1..=MAX_TOKEN).contains(&token.len())
         && !body.is_empty()
         && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// Whole seconds, all of them optional (section 2.2).
-fn validity(claims: &Map<String, Value>) -> Option<Validity> {
-    let seconds = |name: &str, absent: u64| claims.get(name).map_or(Some(absent), Value::as_u64);
-    let from = seconds("nbf", 0)?.max(seconds("iat", 0)?).saturating_sub(LEEWAY_SECONDS);
-    Some(Validity { from, until: seconds("exp", u64::MAX)? })
+/// `token_type_hint` is but a hint: a refresh token is active too, and a token of another type than Bearer is bound to a key.
+fn is_for_access(claims: &Map<String, Value>) -> bool {
+    let one_of = |name: &str, kinds: &[&str]| {
+        let fits = |value: &Value| value.as_str().is_some_and(|kind| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)));
+        claims.get(name).is_none_or(fits)
+    };
+    one_of("token_type", &["Bearer", "access_token"]) && one_of("token_use", &["access_token", "access"])
 }
 
 #[cfg(test)]
@@ -292,7 +255,7 @@ mod tests {
         for good in ["a", "2YotnFZFEjr1zCsicMWpAA", "a-._~+/b=="] {
             assert!(is_token(good), "{good}");
         }
-        for bad in ["", "=", "a b", "a=b", "a\"b", "ü", "a,b", "a{b", &"a".repeat(8 * 1024 + 1)] {
+        for bad in ["", "=", "a b", "a=b", "a\"b", "ü", "a,b", "a{b", "epk_a", "sk-proj-a", &"a".repeat(8 * 1024 + 1)] {
             assert!(!is_token(bad), "{bad}");
         }
     }

@@ -100,6 +100,7 @@ mod tests {
         let principal = Arc::new(Principal {
             identity: "jwt.main".into(),
             user,
+            user_name: None,
             tenant: "".into(),
             groups: Vec::new(),
             claims: Vec::new(),

@@ -187,7 +187,7 @@ impl KeySource {
                     fetched.fresh_for
                 }
                 Err(error) => {
-                    tracing::warn!(issuer = fetch.name, %error, cause = error.cause(), "the issuer's keys could not be fetched; known keys stay in use");
+                    tracing::warn!(issuer = fetch.name, %error, cause = outbound::causes(&error), "the issuer's keys could not be fetched; known keys stay in use");
                     let pause = retry;
                     retry = (retry * 2).min(LAST_RETRY);
                     pause
@@ -252,18 +252,6 @@ enum FetchError {
     Downgrade,
     #[error("the key set holds no key for the accepted algorithms")]
     NoUsableKey,
-}
-
-impl FetchError {
-    fn cause(&self) -> String {
-        let mut text = String::new();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text = if text.is_empty() { error.to_string() } else { format!("{text}: {error}") };
-            source = error.source();
-        }
-        text
-    }
 }
 
 impl Fetch {

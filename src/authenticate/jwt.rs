@@ -135,7 +135,7 @@ impl Issuer {
     pub(super) fn principal(&self, signed: SignedClaims, names: &Pseudonymizer) -> Result<Verified, Unauthenticated> {
         let claims = &signed.claims;
         let validity = self.validity(claims).ok_or(Unauthenticated::Invalid)?;
-        if !names_audience(claims.get("aud"), &self.settings.audience) {
+        if !names_audience(self.settings.audience_claim.find(claims), &self.settings.audience) {
             return Err(Unauthenticated::Invalid);
         }
         let (mapping, issuer, identity) = (&self.settings.mapping, self.settings.issuer.as_str(), &self.identity);

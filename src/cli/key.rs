@@ -1,5 +1,6 @@
 //! `ephemint key hash` and `ephemint key new`.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 
 use super::{FAILURE, complain, print};
@@ -9,6 +10,8 @@ use crate::domain::secret::{Secret, Sha256, random_secret};
 /// A key is as good as it is hard to guess.
 const LEAST: usize = 32;
 const MOST: usize = 1024;
+/// Different characters in a key. Of 32 random hexadecimal digits, fewer than one in a million have so few.
+const VARIETY: usize = 6;
 /// Tells a key of Ephemint's from other secrets, for people and for secret scanners.
 const PREFIX: &str = "epk_";
 
@@ -47,7 +50,7 @@ fn hash() -> Result<String, String> {
         complain("type or paste the key, then press Enter and Ctrl-D; `ephemint key new` makes one");
     }
     let mut text = String::new();
-    let read = stdin.by_ref().take(MOST as u64 + 2).read_to_string(&mut text);
+    let read = stdin.by_ref().take(MOST as u64 + 3).read_to_string(&mut text);
     read.map_err(|_| "standard input is not text".to_owned())?;
     let key =
         Secret::from(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned());
@@ -63,6 +66,9 @@ fn check(key: &str) -> Result<(), String> {
             "the key has {} characters; a key needs at least {LEAST} random ones (`ephemint key new` makes one)",
             key.chars().count()
         ));
+    }
+    if key.bytes().collect::<BTreeSet<_>>().len() < VARIETY {
+        return Err("the key repeats itself and is easy to guess; `ephemint key new` makes a random one".into());
     }
     if key.len() > MOST {
         return Err(format!("the key is longer than {MOST} characters"));
@@ -104,6 +110,7 @@ mod tests {
         for bad in [
             "",
             "canary-short",
+            "aaaaaaaabbbbbbbbaaaaaaaabbbbbbbb",
             "canary with spaces and more than 32 characters",
             "sk-proj-canary-0123456789abcdef0123456789abcdef",
             "ek_canary-0123456789abcdef0123456789abcdef",

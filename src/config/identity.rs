@@ -31,6 +31,7 @@ pub(crate) struct Jwt {
     pub(crate) name: String,
     pub(crate) issuer: String,
     pub(crate) audience: Vec<String>,
+    pub(crate) audience_claim: ClaimPath,
     /// Absent: discovery.
     pub(crate) jwks_url: Option<Url>,
     pub(crate) algorithms: Vec<Algorithm>,
@@ -141,7 +142,8 @@ pub(crate) struct ClaimMapping {
     pub(crate) user: ClaimPath,
     /// Present: every user must have a tenant.
     pub(crate) tenant: Option<ClaimPath>,
-    pub(crate) groups: ClaimPath,
+    /// The groups of all of them together are the user's.
+    pub(crate) groups: Vec<ClaimPath>,
     pub(crate) required_scopes: Vec<String>,
     pub(crate) required_claims: Vec<ClaimRule>,
 }
@@ -151,9 +153,14 @@ pub(crate) struct ClaimMapping {
 pub(crate) struct ClaimPath(Vec<String>);
 
 impl ClaimPath {
+    /// A claim at the top.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(vec![name.into()])
+    }
+
     /// `None` for an empty name and for what is no pointer though it begins with a slash.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        if text.starts_with('/') { pointer_tokens(text).map(Self) } else { (!text.is_empty()).then(|| Self(vec![text.into()])) }
+        if text.starts_with('/') { pointer_tokens(text).map(Self) } else { (!text.is_empty()).then(|| Self::named(text)) }
     }
 
     /// The claim, if it is there. Only objects are gone through: a place in a list has no name of its own.

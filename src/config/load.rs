@@ -209,10 +209,9 @@ impl EnvironmentLayer {
             || text.starts_with(|c: char| c.is_ascii_digit())
             || text == "true"
             || text == "false";
-        let parsed = looks_like_toml.then(|| toml::from_str::<Table<String, Value>>(&format!("value = {text}")).ok()).flatten();
-        let value = parsed
-            .and_then(|mut table| table.remove("value"))
-            .filter(|value| !value.is_string() || text.starts_with(['"', '\'']));
+        let parsed = looks_like_toml.then(|| format!("value = {text}").parse::<toml::Table>().ok()).flatten();
+        let value =
+            parsed.and_then(|mut table| table.remove("value")).filter(|value| !value.is_str() || text.starts_with(['"', '\'']));
         value.map_or_else(|| text.into(), |value| setting(&value))
     }
 
@@ -221,14 +220,16 @@ impl EnvironmentLayer {
     }
 }
 
-fn setting(value: &Value) -> Setting {
+fn setting(value: &toml::Value) -> Setting {
     let kind = match value {
-        Value::Null => ValueKind::Nil,
-        Value::Bool(b) => ValueKind::Boolean(*b),
-        Value::Number(n) => n.as_i64().map_or_else(|| ValueKind::Float(n.as_f64().unwrap_or_default()), ValueKind::I64),
-        Value::String(s) => ValueKind::String(s.clone()),
-        Value::Array(items) => ValueKind::Array(items.iter().map(setting).collect()),
-        Value::Object(fields) => ValueKind::Table(fields.iter().map(|(key, value)| (key.clone(), setting(value))).collect()),
+        toml::Value::Boolean(b) => ValueKind::Boolean(*b),
+        toml::Value::Integer(n) => ValueKind::I64(*n),
+        toml::Value::Float(n) => ValueKind::Float(*n),
+        toml::Value::String(s) => ValueKind::String(s.clone()),
+        // As the file's own layer has it.
+        toml::Value::Datetime(moment) => ValueKind::String(moment.to_string()),
+        toml::Value::Array(items) => ValueKind::Array(items.iter().map(setting).collect()),
+        toml::Value::Table(fields) => ValueKind::Table(fields.iter().map(|(key, value)| (key.clone(), setting(value))).collect()),
     };
     Setting::new(None, kind)
 }
@@ -323,6 +324,7 @@ mod tests {
             ("EPHEMINT__SERVER__ALLOWED_ORIGINS", r#"["https://a.example", "https://b.example"]"#),
             ("EPHEMINT__UPSTREAMS__OPENAI__PROJECT", "proj_1"),
             ("EPHEMINT__PROFILES__DEFAULT__ALLOW", r#"{ groups = ["a"] }"#),
+            ("EPHEMINT__IDENTITY__API_KEYS__B__KEYS", r#"[{ id = "k", sha256 = "", expires = 2027-01-01T00:00:00Z }]"#),
         ]
         .into_iter()
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -337,6 +339,7 @@ mod tests {
         assert_eq!(loaded.raw.server.allowed_origins.len(), 2);
         let upstream = &loaded.raw.upstreams["openai"];
         assert_eq!((upstream.project.as_deref(), upstream.organization.as_deref()), (Some("proj_1"), Some("org")));
+        assert_eq!(loaded.raw.identity.api_keys["b"].keys[0].expires.as_deref(), Some("2027-01-01T00:00:00Z"));
         assert_eq!(loaded.raw.profiles["default"].allow.as_ref().unwrap().groups, ["a"]);
     }
 }

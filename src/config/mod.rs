@@ -26,7 +26,7 @@ pub(crate) use identity::{
 use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, LogFormat};
+pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat};
 
 /// Checks what was loaded and reads its secrets with `read_secret`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>) -> Result<Config, Problems> {
@@ -147,6 +147,7 @@ pub(crate) struct Limits {
 pub(crate) struct Audit {
     pub(crate) sinks: Vec<Sink>,
     pub(crate) required: bool,
+    pub(crate) identify_users: IdentifyUsers,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

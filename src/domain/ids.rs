@@ -108,22 +108,36 @@ impl fmt::Debug for Pseudonym {
 
 /// Turns users into pseudonyms.
 #[derive(Clone)]
-pub(crate) struct Pseudonymizer(hmac::Key);
+pub(crate) struct Pseudonymizer {
+    key: hmac::Key,
+    keeps_names: bool,
+}
 
 impl Pseudonymizer {
+    /// Keeps no names.
     pub(crate) fn new(key: &Secret) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes()))
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes()), keeps_names: false }
+    }
+
+    /// Whether names are kept beside pseudonyms, for an audit trail that is to name users in plain.
+    pub(crate) fn keeping_names(self, keeps_names: bool) -> Self {
+        Self { keeps_names, ..self }
+    }
+
+    /// The subject, if names are kept.
+    pub(crate) fn kept_name(&self, subject: &str) -> Option<Box<str>> {
+        self.keeps_names.then(|| subject.into())
     }
 
     /// A key for another purpose, the same wherever `privacy.pseudonym_key` is. A label in ASCII never begins like a pseudonym's input:
     /// read as a length, its first eight bytes exceed every tenant's name.
     pub(crate) fn key_for(&self, label: &'static str) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.0, label.as_bytes()).as_ref())
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.key, label.as_bytes()).as_ref())
     }
 
     /// Each part is preceded by its length, so that no two triples share an input.
     pub(crate) fn pseudonym(&self, tenant: &str, issuer: &str, subject: &str) -> Pseudonym {
-        let mut mac = hmac::Context::with_key(&self.0);
+        let mut mac = hmac::Context::with_key(&self.key);
         for part in [tenant, issuer, subject] {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());

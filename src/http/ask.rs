@@ -126,6 +126,13 @@ fn possession(request: &HttpRequest) -> Possession {
     Possession { proof, target }
 }
 
+/// What `tests/fuzz` calls: the token of an `Authorization` header with this value.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn token_in(value: &[u8]) -> Option<Credential> {
+    let value = actix_web::http::header::HeaderValue::from_bytes(value).ok()?;
+    credential(&[(AUTHORIZATION, value)].into_iter().collect()).ok().map(|(_, token)| token)
+}
+
 /// Refuses a caller that takes no JSON.
 pub(super) fn takes_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut ranges =

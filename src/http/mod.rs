@@ -26,6 +26,8 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use crate::issue::refusal::{Code, Refusal};
 use crate::issue::token::Issuer;
 use address::Proxies;
+#[cfg(any(fuzzing, test))]
+pub(crate) use ask::token_in;
 use edge::Edge;
 pub(crate) use health::Health;
 

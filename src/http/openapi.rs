@@ -68,7 +68,11 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The user's own access token (a JWT, or an opaque one), or a server's API key."))
+            .description(Some(
+                "The user's own access token from one of the configured issuers, a JWT or an opaque one; or a server's API key. A server that \
+                 may act for users names one in Ephemint-User, on every route. A token that is bound to a key (`cnf.jkt`) is sent as \
+                 `Authorization: DPoP <token>`, with a proof for this request in the `DPoP` header (RFC 9449).",
+            ))
             .build();
         document.components.get_or_insert_default().add_security_scheme("user", SecurityScheme::Http(bearer));
     }
@@ -98,11 +102,12 @@ impl Modify for Refusals {
     params(
         ("profile" = Option<String>, Query, description = "Name of the profile; absent: `default`"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. A retry under the same key within 10 minutes is booked once, at most three times"),
+        ("Ephemint-User" = Option<String>, Header, description = "The user that a server acts for, 1 to 256 characters. Read only with an API key that may act for users"),
         ("X-Request-ID" = Option<String>, Header, description = "1 to 128 of `A-Za-z0-9._-`; kept, otherwise replaced"),
     ),
     request_body(content = Option<MintRequest>, description = "At most 16 KiB, nested at most 16 deep, no duplicate keys"),
     responses(
-        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String))),
+        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String), ("DPoP-Nonce" = String, description = "For the next proof, where proofs need one"))),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -232,10 +232,11 @@ impl From<Unauthenticated> for Refusal {
             Unauthenticated::Invalid | Unauthenticated::Unbound => {
                 Self::new(Code::InvalidToken, "Sign in again and send a valid access token for this service.")
             }
-            Unauthenticated::UnusableUser => {
-                Self::new(Code::InvalidToken, "Name the user in Ephemint-User with 1 to 256 bytes and no control characters.")
-                    .about("Ephemint-User")
-            }
+            Unauthenticated::UnusableUser => Self::new(
+                Code::InvalidToken,
+                "Name the user in Ephemint-User with 1 to 256 characters, none of them a control character, or leave it out.",
+            )
+            .about("Ephemint-User"),
             Unauthenticated::Expired => Self::new(Code::TokenExpired, "The access token has expired; refresh it and try again."),
             Unauthenticated::InsufficientScope => Self::new(
                 Code::InsufficientScope,

@@ -199,6 +199,7 @@ pub(super) fn millis(duration: Duration) -> f64 {
 
 fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
     entry.user = Some(*principal.user());
+    entry.user_name = principal.user_name();
     entry.identity = Some(principal.identity());
     entry.tenant = Some(principal.tenant()).filter(|tenant| !tenant.is_empty());
 }

@@ -87,6 +87,11 @@ pub(crate) enum BodyError<E: std::error::Error + 'static> {
     Broken(#[source] E),
 }
 
+/// What lies below an error, from its cause down to the root.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Reads a body of at most `limit` bytes. Nothing beyond the limit is kept in memory.
 pub(crate) async fn body<B>(mut body: B, limit: usize) -> Result<Bytes, BodyError<B::Error>>
 where

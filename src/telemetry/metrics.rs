@@ -37,7 +37,7 @@ pub(crate) struct RefreshLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct IntrospectionLabels {
     pub(crate) server: String,
-    /// `active`, `inactive` or `failed`.
+    /// `active`, `inactive`, `client_refused`, `failed` or `busy`.
     pub(crate) outcome: &'static str,
 }
 

@@ -38,6 +38,8 @@ fn every_secret_is_noticed_in_every_place() {
         secrets::MINTED,
         secrets::ADMIN_TOKEN,
         secrets::PSEUDONYM_KEY,
+        secrets::INTROSPECTION_SECRET,
+        secrets::API_KEY,
         secrets::MCP_AUTHORIZATION,
         secrets::INSTRUCTIONS,
         secrets::TOOL,

@@ -31,7 +31,7 @@ fn subcommands(help: &str) -> Vec<String> {
 #[test]
 fn every_command_has_help_and_every_flag_is_explained() {
     let commands = commands();
-    for name in ["serve", "dev", "config"] {
+    for name in ["serve", "dev", "config", "key"] {
         assert!(commands.iter().any(|command| command == &[name]), "{name} in {commands:?}");
     }
     for command in &commands {
@@ -82,6 +82,10 @@ fn a_command_line_that_makes_no_sense_is_64() {
         &["config", "bogus"],
         &["config", "print", "extra"],
         &["config", "schema", "--config", "a.toml"],
+        &["key"],
+        &["key", "bogus"],
+        &["key", "hash", "epk_in-the-history-of-the-shell"],
+        &["key", "new", "--id"],
         &["help", "bogus"],
         &[""],
     ] {

@@ -14,7 +14,6 @@
 mod support;
 
 mod address;
-mod api_keys;
 mod blocked_streams;
 mod config_print;
 mod config_schema;
@@ -29,7 +28,9 @@ mod full_disk;
 mod grace;
 mod guests;
 mod literal_secrets;
+mod keys;
 mod malformed;
+mod malformed_identity;
 mod permanent_keys;
 mod prod;
 mod reconcile;

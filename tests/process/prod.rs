@@ -50,6 +50,44 @@ fn a_key_set_over_plain_http_is_refused() {
     refused_in_prod_alone(&config, "identity.jwt.main.jwks_url", "plain http");
 }
 
+/// A good configuration that asks a server about opaque tokens.
+fn introspecting() -> Config {
+    prod()
+        .without("identity")
+        .set("identity.introspection.legacy.endpoint", r#""https://login.example.com/introspect""#)
+        .set("identity.introspection.legacy.client_id", r#""ephemint""#)
+        .set("identity.introspection.legacy.client_secret", r#""env://TEST_INTROSPECTION_SECRET""#)
+        .set("identity.introspection.legacy.audience", r#"["voice"]"#)
+}
+
+#[test]
+fn introspection_over_plain_http_is_refused() {
+    print(&introspecting()).done().expect(0);
+    let config = introspecting().set("identity.introspection.legacy.endpoint", r#""http://login.example.com/introspect""#);
+    refused_in_prod_alone(&config, "identity.introspection.legacy.endpoint", "plain http");
+}
+
+#[test]
+fn introspection_of_tokens_for_whichever_service_is_refused() {
+    let open = introspecting().unset("identity.introspection.legacy.audience");
+    refused_in_prod_alone(&open, "identity.introspection.legacy.audience", "another service");
+    for (key, value) in [("required_scopes", r#"["voice"]"#), ("required_claims", r#"{ client_id = "app" }"#)] {
+        print(&open.clone().set(&format!("identity.introspection.legacy.{key}"), value)).done().expect(0);
+    }
+}
+
+#[test]
+fn proofs_without_a_url_of_the_service_are_refused() {
+    let prod = prod().unset("server.public_url");
+    print(&prod).done().expect(0);
+    for config in [prod.clone().append("[identity.dpop]"), prod.clone().set("identity.jwt.main.require_dpop", "true")] {
+        refused_in_prod_alone(&config, "server.public_url", "DPoP");
+    }
+    // A URL that cannot be read is one problem, not two.
+    let config = prod.set("server.public_url", r#""voice.example.com""#).append("[identity.dpop]");
+    assert_eq!(serve(&config).done().expect_refused().len(), 1);
+}
+
 #[test]
 fn a_missing_pseudonym_key_is_refused() {
     refused_in_prod_alone(&prod().unset("privacy.pseudonym_key"), "privacy.pseudonym_key", "pseudonym");

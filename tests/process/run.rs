@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Run {
     command: Command,
     directory: TempDir,
-    input: String,
+    stdin: Vec<u8>,
 }
 
 /// How it ended.
@@ -53,7 +53,7 @@ pub(crate) fn ephemint(arguments: &[&str]) -> Run {
     if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
         command.env("LLVM_PROFILE_FILE", profile);
     }
-    Run { command, directory, input: String::new() }
+    Run { command, directory, stdin: Vec::new() }
 }
 
 /// `ephemint serve` with this configuration.
@@ -84,9 +84,9 @@ impl Run {
         self
     }
 
-    /// What it reads on standard input.
-    pub(crate) fn input(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.input);
+    /// What it finds on its standard input, before that ends.
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
         self
     }
 
@@ -99,8 +99,9 @@ impl Run {
         let begun = Instant::now();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
-        // What does not read may be gone already.
-        let _ = child.stdin.take().expect("stdin").write_all(self.input.as_bytes());
+        let (mut stdin, bytes) = (child.stdin.take().expect("stdin"), self.stdin);
+        // A command that does not read it may end before it is written.
+        std::thread::spawn(move || stdin.write_all(&bytes).ok());
         let stdout = read(child.stdout.take().expect("stdout"));
         let stderr = read(child.stderr.take().expect("stderr"));
         let status = loop {
@@ -164,7 +165,14 @@ impl Outcome {
 
     #[track_caller]
     fn expect_no_secret(&self) {
-        let marks = [secrets::PERMANENT, secrets::ADMIN_TOKEN, secrets::PSEUDONYM_KEY, LITERAL_MARK];
+        let marks = [
+            secrets::PERMANENT,
+            secrets::ADMIN_TOKEN,
+            secrets::PSEUDONYM_KEY,
+            secrets::INTROSPECTION,
+            secrets::API_KEY,
+            LITERAL_MARK,
+        ];
         for mark in marks {
             assert!(!self.stdout.contains(mark) && !self.stderr.contains(mark), "{mark} was printed\n{self}");
         }

@@ -3,10 +3,20 @@ import { createHash, generateKeyPairSync, randomBytes, randomUUID } from 'node:c
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
+import * as oauth from 'oauth4webapi';
 import Provider from 'oidc-provider';
 
 export const CLIENT_ID = 'voice-app';
 export const AUDIENCE = 'voice';
+/** May ask what opaque tokens are worth, in the header and in the form. */
+export const RESOURCE_SERVERS = ['client_secret_basic', 'client_secret_post'].map((method) => ({
+  client_id: `voice ${method}`,
+  client_secret: `CANARY ${method} /+:%&= ${randomBytes(16).toString('hex')}`,
+  token_endpoint_auth_method: method,
+  redirect_uris: [],
+  response_types: [],
+  grant_types: [],
+}));
 
 const REDIRECT_URI = 'http://127.0.0.1/signed-in';
 const KEY_TYPES = {
@@ -28,6 +38,7 @@ export async function startIssuer() {
   return {
     url,
     signIn: (user, wish) => signIn(url, user, wish),
+    revoke: (token) => revoke(url, token),
     rotate() {
       keys = [...signingKeys(), ...keys];
       serve = quietly(() => provider(url, keys));
@@ -39,8 +50,18 @@ export async function startIssuer() {
   };
 }
 
-/** The whole authorization code flow with PKCE: login form, consent form, code, tokens. */
-async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600 } = {}) {
+/** RFC 7009. */
+async function revoke(issuer, token) {
+  const body = new URLSearchParams({ token, client_id: CLIENT_ID });
+  const answer = await fetch(new URL('/token/revocation', issuer), { method: 'POST', body });
+  if (!answer.ok) throw new Error(`not revoked: ${await answer.text()}`);
+}
+
+/**
+ * The whole authorization code flow with PKCE: login form, consent form, code, tokens. The access token is a JWT unless
+ * `algorithm` is `opaque`. `dpop` binds it to a key.
+ */
+async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600, offline = false, dpop } = {}) {
   const resource = `urn:voice:${algorithm}:${seconds}`;
   const verifier = randomBytes(32).toString('base64url');
   const authorize = new URL('/auth', issuer);
@@ -48,7 +69,8 @@ async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600 } = {})
     client_id: CLIENT_ID,
     response_type: 'code',
     redirect_uri: REDIRECT_URI,
-    scope: 'openid talk',
+    scope: offline ? 'openid talk offline_access' : 'openid talk',
+    ...(offline && { prompt: 'consent' }),
     resource,
     state: randomUUID(),
     code_challenge: createHash('sha256').update(verifier).digest('base64url'),
@@ -59,20 +81,17 @@ async function signIn(issuer, user, { algorithm = 'RS256', seconds = 600 } = {})
   if (answer.searchParams.get('state') !== authorize.searchParams.get('state')) {
     throw new Error(`the sign-in of ${user} ended at ${answer}`);
   }
-  const tokens = await fetch(new URL('/token', issuer), {
-    method: 'POST',
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      client_id: CLIENT_ID,
-      redirect_uri: REDIRECT_URI,
-      code: answer.searchParams.get('code'),
-      code_verifier: verifier,
-      resource,
-    }),
-  });
-  const { access_token: accessToken, id_token: idToken, error_description: problem } = await tokens.json();
+  const tokens = await oauth.genericTokenEndpointRequest(
+    { issuer, token_endpoint: new URL('/token', issuer).href },
+    { client_id: CLIENT_ID },
+    oauth.None(),
+    'authorization_code',
+    { redirect_uri: REDIRECT_URI, code: answer.searchParams.get('code'), code_verifier: verifier, resource },
+    { DPoP: dpop, [oauth.allowInsecureRequests]: true },
+  );
+  const { access_token: accessToken, id_token: idToken, refresh_token: refreshToken, error_description: problem } = await tokens.json();
   if (!tokens.ok) throw new Error(`no tokens for ${user}: ${problem}`);
-  return { accessToken, idToken };
+  return { accessToken, idToken, ...(refreshToken && { refreshToken }) };
 }
 
 /** Follows redirects and sends forms, as a browser with a cookie jar, until the issuer sends the user back to the app. */
@@ -115,15 +134,18 @@ function provider(url, keys) {
       token_endpoint_auth_method: 'none',
       redirect_uris: [REDIRECT_URI],
       application_type: 'native',
-    }],
+      grant_types: ['authorization_code', 'refresh_token'],
+    }, ...RESOURCE_SERVERS],
     cookies: { keys: [randomUUID()] },
     jwks: { keys },
     ttl: {
       AccessToken: (_, token) => token.resourceServer.accessTokenTTL,
-      ...Object.fromEntries(['Interaction', 'Session', 'Grant', 'IdToken'].map((artifact) => [artifact, 600])),
+      ...Object.fromEntries(['Interaction', 'Session', 'Grant', 'IdToken', 'RefreshToken'].map((artifact) => [artifact, 600])),
     },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     features: {
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo(_, resource) {
@@ -131,9 +153,8 @@ function provider(url, keys) {
           return {
             scope: 'talk',
             audience: AUDIENCE,
-            accessTokenFormat: 'jwt',
             accessTokenTTL: Number(seconds),
-            jwt: { sign: { alg } },
+            ...(alg === 'opaque' ? { accessTokenFormat: 'opaque' } : { accessTokenFormat: 'jwt', jwt: { sign: { alg } } }),
           };
         },
       },

@@ -19,20 +19,22 @@ export const MODEL = 'gpt-realtime-2.1';
 
 /**
  * Issuer, upstream and `ephemint serve`. `stop()` ends all three, expects the service to leave with exit code 0, and
- * gives back everything that it wrote.
+ * gives back everything that it wrote. `identity` makes the identity section from the issuer's URL, `more` stands after it, and
+ * `env` is what they refer to.
  */
-export async function startWorld() {
+export async function startWorld({ identity = jwt, more = '', env = {} } = {}) {
   const permanentKey = `sk-proj-${randomBytes(48).toString('hex')}`;
   const folder = await mkdtemp(join(tmpdir(), 'ephemint-sdk-'));
   const audit = join(folder, 'audit.jsonl');
   const config = join(folder, 'ephemint.toml');
   const [issuer, upstream] = await Promise.all([startIssuer(), startUpstream()]);
-  await writeFile(config, configuration({ issuer: issuer.url, upstream: upstream.url, audit }));
+  await writeFile(config, configuration({ identity: identity(issuer.url) + more, upstream: upstream.url, audit }));
 
   const binary = run(['serve', '--config', config], {
     OPENAI_API_KEY: permanentKey,
     EPHEMINT_ADMIN_TOKEN: randomBytes(24).toString('hex'),
     EPHEMINT_PSEUDONYM_KEY: randomBytes(32).toString('hex'),
+    ...env,
   });
   const end = async () => {
     issuer.stop();
@@ -111,8 +113,17 @@ function publicAddress(line) {
   return message === 'listening' && listener === 'public' ? `http://${address}` : undefined;
 }
 
+const jwt = (issuer) => `
+[identity.jwt.main]
+issuer = "${issuer}"
+audience = ["${AUDIENCE}"]
+algorithms = ["RS256", "ES256", "EdDSA"]
+leeway_seconds = 0
+jwks_cooldown_seconds = 1
+`;
+
 // At level trace, so that the search for secrets in the log sees as much as an operator ever would.
-const configuration = ({ issuer, upstream, audit }) => `
+const configuration = ({ identity, upstream, audit }) => `
 environment = "dev"
 
 [server]
@@ -125,14 +136,7 @@ token = "env://EPHEMINT_ADMIN_TOKEN"
 
 [privacy]
 pseudonym_key = "env://EPHEMINT_PSEUDONYM_KEY"
-
-[identity.jwt.main]
-issuer = "${issuer}"
-audience = ["${AUDIENCE}"]
-algorithms = ["RS256", "ES256", "EdDSA"]
-leeway_seconds = 0
-jwks_cooldown_seconds = 1
-
+${identity}
 [upstreams.openai]
 kind = "openai"
 base_url = "${upstream}"

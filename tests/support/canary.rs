@@ -17,6 +17,12 @@ pub(crate) mod secrets {
     pub(crate) const MINTED: &str = "canary_minted_secret";
     pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdef0123456789";
     pub(crate) const PSEUDONYM_KEY: &str = "canary-pseudonym-key-0123456789abcdef0123456789";
+    /// Ephemint's own at the fake introspection endpoint; with characters that a form must encode.
+    pub(crate) const INTROSPECTION_SECRET: &str = "canary-introspection-secret/0001 +:%";
+    /// What it contains, also when it is encoded for a form.
+    pub(crate) const INTROSPECTION: &str = "canary-introspection-secret";
+    /// What every API key of a test contains.
+    pub(crate) const API_KEY: &str = "canary-api-key";
     /// In the upstream's echo: the credential of an MCP server.
     pub(crate) const MCP_AUTHORIZATION: &str = "canary-mcp-authorization-0001";
     pub(crate) const INSTRUCTIONS: &str = "canary-instructions: speak kindly, sell nothing.";
@@ -81,6 +87,8 @@ impl Canary {
             ("a minted secret", secrets::MINTED),
             ("the admin token", secrets::ADMIN_TOKEN),
             ("the pseudonym key", secrets::PSEUDONYM_KEY),
+            ("the client secret for introspection", secrets::INTROSPECTION),
+            ("an API key", secrets::API_KEY),
             ("the MCP authorization", secrets::MCP_AUTHORIZATION),
             ("the profile's instructions", secrets::INSTRUCTIONS),
             ("the profile's tool", secrets::TOOL),

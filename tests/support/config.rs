@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::canary::secrets;
+use super::introspector::{CLIENT_ID, Introspector};
 use super::issuer::Issuer;
 use super::upstream::Upstream;
 
@@ -38,6 +39,7 @@ impl Config {
             .env("TEST_OPENAI_KEY_FALLBACK", secrets::FALLBACK_KEY)
             .env("TEST_ADMIN_TOKEN", secrets::ADMIN_TOKEN)
             .env("TEST_PSEUDONYM_KEY", secrets::PSEUDONYM_KEY)
+            .env("TEST_INTROSPECTION_SECRET", secrets::INTROSPECTION_SECRET)
             .set("environment", r#""dev""#)
             .set("server.listen", r#""127.0.0.1:0""#)
             .set("server.workers", "2")
@@ -109,6 +111,15 @@ impl Config {
         self.set(&format!("{table}.issuer"), &format!("{url:?}"))
             .set(&format!("{table}.audience"), r#"["voice"]"#)
             .set(&format!("{table}.algorithms"), r#"["RS256", "ES256", "EdDSA"]"#)
+    }
+
+    /// A server that is asked about opaque tokens.
+    pub(crate) fn introspection(self, name: &str, server: &Introspector) -> Self {
+        let table = format!("identity.introspection.{name}");
+        self.set(&format!("{table}.endpoint"), &format!("{:?}", server.url()))
+            .set(&format!("{table}.client_id"), &format!("{CLIENT_ID:?}"))
+            .set(&format!("{table}.client_secret"), r#""env://TEST_INTROSPECTION_SECRET""#)
+            .set(&format!("{table}.audience"), r#"["voice"]"#)
     }
 
     /// The permanent keys of the upstream, by environment variable.

@@ -22,6 +22,10 @@ use proof::{AHEAD, BadProof, Proof, Wanted};
 use replay::{NotTaken, Replays};
 pub(crate) use target::Target;
 
+/// Seconds for which a proof is remembered beyond its use: times are compared in whole seconds, and a thread may pause between the look at
+/// the clock and the look at the memory.
+const SLACK: u64 = 5;
+
 /// What came with a token under the DPoP scheme.
 #[derive(Debug)]
 pub(crate) struct Possession {
@@ -70,8 +74,7 @@ impl Dpop {
     pub(super) fn new(settings: config::Dpop, names: &Pseudonymizer, clock: SharedClock) -> Self {
         let algorithms = settings.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" ").into();
         let nonces = settings.require_nonce.then(|| Nonces::new(names));
-        // A second more than a proof may be used, because `iat` and the clock are compared in whole seconds.
-        let lifetime = Duration::from_secs(settings.window_seconds + AHEAD + 1);
+        let lifetime = Duration::from_secs(settings.window_seconds + AHEAD + SLACK);
         let replays = Replays::new(settings.replay_entries, lifetime);
         Self { settings, offer: Offer { algorithms, nonces }, replays, clock }
     }
@@ -108,10 +111,7 @@ impl Dpop {
             self.challenge(Fault::Proof, false)
         };
         let text = given.proof.as_ref().ok_or_else(|| refused(BadProof::Missing))?;
-        let proof = Proof::read(text.reveal(), &self.settings.algorithms).map_err(refused)?;
-        if proof.key != key {
-            return Err(refused(BadProof::Key));
-        }
+        let proof = Proof::read(text.reveal(), key, &self.settings.algorithms).map_err(refused)?;
         let (target, public_url) = (&given.target, self.settings.public_url.as_ref());
         let (now, window) = (self.clock.unix(), self.settings.window_seconds);
         proof.is_for(&Wanted { target, public_url, token, now, window }).map_err(refused)?;

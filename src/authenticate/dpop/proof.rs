@@ -19,9 +19,9 @@ pub(super) const AHEAD: u64 = 10;
 /// Header parameters that name a key in another way. A proof's key is in `jwk` alone.
 const OTHER_KEYS: [&str; 5] = ["jku", "x5u", "x5c", "x5t", "x5t#S256"];
 
-/// A proof whose signature is good. What it was made for has not been looked at.
+/// A proof with a good signature of the wanted key. What it was made for has not been looked at.
 pub(super) struct Proof {
-    pub(super) key: Thumbprint,
+    key: Thumbprint,
     claims: Map<String, Value>,
 }
 
@@ -62,7 +62,8 @@ pub(super) enum BadProof {
 }
 
 impl Proof {
-    pub(super) fn read(text: &str, accepted: &[Algorithm]) -> Result<Self, BadProof> {
+    /// A signature is verified only when it can be the right one: verifying costs, and a caller chooses the key.
+    pub(super) fn read(text: &str, wanted: Thumbprint, accepted: &[Algorithm]) -> Result<Self, BadProof> {
         let jws = Jws::parse(text, MOST).ok_or(BadProof::Malformed)?;
         let is_proof = jws.header.get("typ").is_some_and(|typ| typ == "dpop+jwt");
         let names_other_key = OTHER_KEYS.iter().any(|name| jws.header.contains_key(*name));
@@ -71,6 +72,9 @@ impl Proof {
         }
         let jwk = jws.header.get("jwk").filter(|jwk| jwk.is_object()).cloned().ok_or(BadProof::Malformed)?;
         let (verifier, key) = read_key(jwk, jws.algorithm).ok_or(BadProof::Malformed)?;
+        if key != wanted {
+            return Err(BadProof::Key);
+        }
         if !verifier.verifies(jws.algorithm, jws.signed.as_bytes(), &jws.signature) {
             return Err(BadProof::Signature);
         }
@@ -124,6 +128,11 @@ mod tests {
     const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
     const MADE: u64 = 1_562_262_618;
 
+    /// RFC 9449, section 6.1.
+    fn key() -> Thumbprint {
+        Thumbprint::parse("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I").unwrap()
+    }
+
     fn target(method: &str, path: &str) -> Target {
         Target { method: method.into(), authority: None, path: path.into() }
     }
@@ -134,8 +143,7 @@ mod tests {
             (Url::parse("https://resource.example.org/").unwrap(), Url::parse("https://server.example.com").unwrap());
         let here = target("GET", "/protectedresource");
         let wanted = Wanted { target: &here, public_url: Some(&resource), token: TOKEN, now: MADE + 5, window: 60 };
-        let proof = Proof::read(AT_RESOURCE, &[Algorithm::Es256]).unwrap();
-        assert_eq!(Thumbprint::parse("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"), Some(proof.key));
+        let proof = Proof::read(AT_RESOURCE, key(), &[Algorithm::Es256]).unwrap();
         assert_eq!((proof.is_for(&wanted), proof.nonce()), (Ok(()), Ok(None)));
 
         let (post, elsewhere) = (target("POST", "/protectedresource"), target("GET", "/other"));
@@ -155,16 +163,18 @@ mod tests {
 
         let token_request = target("POST", "/token");
         let wanted = Wanted { target: &token_request, public_url: Some(&server), token: TOKEN, now: MADE, window: 60 };
-        let other = Proof::read(AT_TOKEN_ENDPOINT, &[Algorithm::Es256]).unwrap();
+        let other = Proof::read(AT_TOKEN_ENDPOINT, key(), &[Algorithm::Es256]).unwrap();
         assert_eq!(other.is_for(&wanted), Err(BadProof::Token), "it has no ath");
         assert_ne!(other.id().unwrap(), proof.id().unwrap());
     }
 
     #[test]
-    fn a_proof_is_read_with_an_accepted_algorithm_and_its_own_signature_alone() {
+    fn a_proof_is_read_with_an_accepted_algorithm_the_wanted_key_and_its_own_signature_alone() {
         let swapped = AT_RESOURCE.rsplit_once('.').unwrap().0.to_owned() + "." + AT_TOKEN_ENDPOINT.rsplit_once('.').unwrap().1;
-        assert_eq!(Proof::read(&swapped, &[Algorithm::Es256]).err(), Some(BadProof::Signature));
-        assert_eq!(Proof::read(AT_RESOURCE, &[Algorithm::Ps256]).err(), Some(BadProof::Malformed));
-        assert_eq!(Proof::read(TOKEN, &[Algorithm::Es256]).err(), Some(BadProof::Malformed));
+        assert_eq!(Proof::read(&swapped, key(), &[Algorithm::Es256]).err(), Some(BadProof::Signature));
+        assert_eq!(Proof::read(AT_RESOURCE, key(), &[Algorithm::Ps256]).err(), Some(BadProof::Malformed));
+        let other = Thumbprint::parse("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs").unwrap();
+        assert_eq!(Proof::read(AT_RESOURCE, other, &[Algorithm::Es256]).err(), Some(BadProof::Key));
+        assert_eq!(Proof::read(TOKEN, key(), &[Algorithm::Es256]).err(), Some(BadProof::Malformed));
     }
 }

@@ -123,6 +123,7 @@ impl Guests {
         Ok(Arc::new(Principal {
             identity: self.identity.clone(),
             user: self.pseudonym(&read.id),
+            user_name: None,
             tenant: "".into(),
             groups: Vec::new(),
             claims: Vec::new(),

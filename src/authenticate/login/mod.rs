@@ -219,7 +219,7 @@ impl Login {
 fn kept_claims(settings: &config::Jwt, asked: &[ClaimPath]) -> Vec<ClaimPath> {
     let mapping = &settings.mapping;
     let required = mapping.required_claims.iter().map(|rule| &rule.claim);
-    let mapped = [&mapping.user, &mapping.groups].into_iter().chain(&mapping.tenant).chain(required).chain(asked);
+    let mapped = std::iter::once(&mapping.user).chain(&mapping.groups).chain(&mapping.tenant).chain(required).chain(asked);
     ClaimPath::parse("sub").into_iter().chain(mapped.cloned()).collect()
 }
 

@@ -194,7 +194,7 @@ impl Check<'_> {
                 _ => self.problem(format!("audit.sinks[{i}]"), "write \"stdout\" or \"file:///absolute/path\""),
             }
         }
-        Audit { sinks, required: raw.required }
+        Audit { sinks, required: raw.required, identify_users: raw.identify_users }
     }
 
     fn problem(&mut self, key: impl Into<String>, cause: impl Into<String>) {

@@ -34,7 +34,7 @@ pub(crate) struct RawIdentity {
     pub(crate) login: Option<RawLogin>,
     /// Seconds for which a verified token need not be verified again. 0 verifies every time. 0..=300.
     pub(crate) verified_token_seconds: u64,
-    /// Verified tokens remembered at most.
+    /// Verified tokens remembered at most; as many for each introspection entry.
     pub(crate) verified_tokens: u64,
     /// Anonymous visitors. Absent: there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +63,8 @@ pub(crate) struct RawJwt {
     pub(crate) issuer: String,
     /// Accepted audiences; a token must name at least one.
     pub(crate) audience: Vec<String>,
+    /// The claim that names whom the token is for. Access tokens of Cognito have client_id in place of aud.
+    pub(crate) audience_claim: String,
     /// The issuer's key set. Default: what discovery says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jwks_url: Option<String>,
@@ -75,8 +77,8 @@ pub(crate) struct RawJwt {
     /// The claim that names the user's tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant_claim: Option<String>,
-    /// The claim that lists the user's groups.
-    pub(crate) groups_claim: String,
+    /// The claim that lists the user's groups, or several such claims, whose groups are taken together.
+    pub(crate) groups_claim: RawClaims,
     /// Scopes that every token must carry (`scope` or `scp`).
     pub(crate) required_scopes: Vec<String>,
     /// Claims that every token must carry, with the value or one of the values.
@@ -96,12 +98,13 @@ impl Default for RawJwt {
         Self {
             issuer: String::new(),
             audience: Vec::new(),
+            audience_claim: "aud".into(),
             jwks_url: None,
             algorithms: ["RS256", "ES256", "EdDSA"].map(String::from).into(),
             token_types: ["JWT", "at+jwt", "application/at+jwt"].map(String::from).into(),
             user_claim: "sub".into(),
             tenant_claim: None,
-            groups_claim: "groups".into(),
+            groups_claim: RawClaims::One("groups".into()),
             required_scopes: Vec::new(),
             required_claims: BTreeMap::new(),
             require_dpop: false,
@@ -136,12 +139,22 @@ impl Default for RawDpop {
     }
 }
 
+/// One claim, or several.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "write a claim's name, or a list of names such as [\"groups\", \"/realm_access/roles\"]")]
+pub(crate) enum RawClaims {
+    /// Its name.
+    One(String),
+    /// Their names.
+    Several(Vec<String>),
+}
+
 /// How claims are read, which every kind of identity that has claims asks in the same words.
 #[derive(Clone, Copy)]
 pub(crate) struct RawMapping<'a> {
     pub(crate) user_claim: &'a str,
     pub(crate) tenant_claim: Option<&'a str>,
-    pub(crate) groups_claim: &'a str,
+    pub(crate) groups_claim: &'a RawClaims,
     pub(crate) required_scopes: &'a [String],
     pub(crate) required_claims: &'a BTreeMap<String, Value>,
 }

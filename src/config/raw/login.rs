@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ClientAuth, RawMapping};
+use super::{ClientAuth, RawClaims, RawMapping};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -35,8 +35,8 @@ pub(crate) struct RawLogin {
     /// The claim that names the user's tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant_claim: Option<String>,
-    /// The claim that lists the user's groups.
-    pub(crate) groups_claim: String,
+    /// The claim that lists the user's groups, or several such claims.
+    pub(crate) groups_claim: RawClaims,
     /// Claims that every ID token must carry, with the value or one of the values.
     pub(crate) required_claims: BTreeMap<String, Value>,
     /// Clock difference forgiven at `exp`, `nbf` and `iat`. 0..=60.
@@ -57,7 +57,7 @@ impl Default for RawLogin {
             algorithms: ["RS256", "ES256", "EdDSA"].map(String::from).into(),
             user_claim: "sub".into(),
             tenant_claim: None,
-            groups_claim: "groups".into(),
+            groups_claim: RawClaims::One("groups".into()),
             required_claims: BTreeMap::new(),
             leeway_seconds: 30,
         }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub(crate) use identity::{
-    ClientAuth, ProofKind, RawApiKey, RawApiKeys, RawDpop, RawGuest, RawIdentity, RawIntrospection, RawJwt, RawMapping,
-    RawPerAddress, RawProof,
+    ClientAuth, ProofKind, RawApiKey, RawApiKeys, RawClaims, RawDpop, RawGuest, RawIdentity, RawIntrospection, RawJwt,
+    RawMapping, RawPerAddress, RawProof,
 };
 pub(crate) use login::RawLogin;
 
@@ -289,6 +289,17 @@ fn or_default_rate<S: Serializer>(rate: &Option<u64>, serializer: S) -> Result<S
     serializer.serialize_u64(rate.unwrap_or(DEFAULT_RATE))
 }
 
+/// How entries name users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdentifyUsers {
+    /// As everywhere else: 64 hex digits that only the pseudonym key ties to a user.
+    #[default]
+    Pseudonym,
+    /// Also as the issuer names them.
+    Plain,
+}
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawAudit {
@@ -296,11 +307,13 @@ pub(crate) struct RawAudit {
     pub(crate) sinks: Vec<String>,
     /// No entry, no token: a mint that cannot be written down is refused.
     pub(crate) required: bool,
+    /// pseudonym, or plain: entries then hold the user's name as the issuer has it, beside the pseudonym. Logs and metrics never do.
+    pub(crate) identify_users: IdentifyUsers,
 }
 
 impl Default for RawAudit {
     fn default() -> Self {
-        Self { sinks: vec!["stdout".into()], required: true }
+        Self { sinks: vec!["stdout".into()], required: true, identify_users: IdentifyUsers::Pseudonym }
     }
 }
 

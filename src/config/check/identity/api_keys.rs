@@ -34,7 +34,11 @@ impl Check<'_> {
                 self.problem(format!("{key}.{field}"), "a name has 1 to 256 bytes and no control characters");
             }
         }
-        for (i, profile) in raw.profiles.iter().enumerate().filter(|(_, name)| !profiles.contains_key(*name)) {
+        if raw.profiles.as_ref().is_some_and(Vec::is_empty) {
+            self.problem(format!("{key}.profiles"), "names no profile; leave it out to allow whatever profiles themselves allow");
+        }
+        let named = raw.profiles.iter().flatten().enumerate();
+        for (i, profile) in named.filter(|(_, name)| !profiles.contains_key(*name)) {
             self.problem(format!("{key}.profiles[{i}]"), format!("there is no profile \"{profile}\""));
         }
         if raw.keys.is_empty() {
@@ -62,7 +66,7 @@ impl Check<'_> {
             owner: raw.owner.clone().unwrap_or_else(|| name.to_owned()),
             tenant: raw.tenant.clone().unwrap_or_default(),
             groups: raw.groups.clone(),
-            profiles: (!raw.profiles.is_empty()).then(|| raw.profiles.as_slice().into()),
+            profiles: raw.profiles.as_deref().map(Into::into),
             may_act_for_users: raw.may_act_for_users,
             keys: keys.into_iter().collect::<Option<_>>()?,
         })

@@ -20,7 +20,18 @@ impl Check<'_> {
                 );
             }
         }
-        raw.iter().filter_map(|(name, entry)| self.introspection(name, entry)).collect()
+        let entries: Vec<_> = raw.iter().filter_map(|(name, entry)| self.introspection(name, entry)).collect();
+        for (i, entry) in entries.iter().enumerate() {
+            // That two servers' users are the same is said by naming one issuer in both, never by a default.
+            let guessed = |other: &&Introspection| !(entry.is_issuer_strict && other.is_issuer_strict);
+            if entries.iter().take(i).filter(guessed).any(|other| other.issuer == entry.issuer) {
+                self.problem(
+                    format!("identity.introspection.{}.issuer", entry.name),
+                    "another server has the same origin, and users of the two would be taken for each other: set issuer in both",
+                );
+            }
+        }
+        entries
     }
 
     fn introspection(&mut self, name: &str, raw: &RawIntrospection) -> Option<Introspection> {
@@ -30,7 +41,19 @@ impl Check<'_> {
         if raw.client_id.is_empty() {
             self.problem(format!("{key}.client_id"), "write the client id that the server knows Ephemint by");
         }
-        let client_secret = self.secret(&format!("{key}.client_secret"), &raw.client_secret);
+        let client_secret = if raw.client_secret.is_empty() {
+            self.problem(
+                format!("{key}.client_secret"),
+                "name Ephemint's own secret at the server, for example client_secret = \"env://INTROSPECTION_SECRET\"",
+            );
+            None
+        } else {
+            self.secret(&format!("{key}.client_secret"), &raw.client_secret)
+        };
+        let of_a_token = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+        if raw.token_prefix.len() > 64 || !raw.token_prefix.bytes().all(of_a_token) {
+            self.problem(format!("{key}.token_prefix"), "has at most 64 letters, digits and - . _ ~ + /, as tokens have them");
+        }
         let open = raw.audience.is_empty() && raw.required_scopes.is_empty() && raw.required_claims.is_empty();
         if open && self.environment == Environment::Prod {
             self.problem(
@@ -41,9 +64,7 @@ impl Check<'_> {
         if raw.audience.iter().any(String::is_empty) {
             self.problem(format!("{key}.audience"), "an audience must not be empty");
         }
-        if raw.issuer.as_ref().is_some_and(String::is_empty) {
-            self.problem(format!("{key}.issuer"), "write the issuer exactly as the answers' iss has it, or leave it out");
-        }
+        let issuer = raw.issuer.as_ref().map(|issuer| self.url(&format!("{key}.issuer"), issuer));
         let mapping = self.mapping(key, raw.mapping());
         let mut seconds =
             |field: &str, value, least, most| Duration::from_secs(self.range(&format!("{key}.{field}"), value, least, most));
@@ -51,6 +72,9 @@ impl Check<'_> {
         let remember_bad = seconds("negative_cache_seconds", raw.negative_cache_seconds, 0, 60);
         let timeout = seconds("timeout_seconds", raw.timeout_seconds, 1, 30);
         let endpoint = endpoint?;
+        if issuer == Some(None) {
+            return None;
+        }
         Some(Introspection {
             name: name.to_owned(),
             client_id: raw.client_id.clone(),

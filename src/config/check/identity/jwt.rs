@@ -21,6 +21,7 @@ impl Check<'_> {
                 "list at least one audience; without it a token made for another service would be accepted",
             );
         }
+        let audience_claim = self.claim_path(&format!("{key}.audience_claim"), &raw.audience_claim);
         let algorithms = self.algorithms(&format!("{key}.algorithms"), &raw.algorithms);
         let mapping = self.mapping(key, raw.mapping());
         let leeway_seconds = self.range(&format!("{key}.leeway_seconds"), raw.leeway_seconds, 0, 60);
@@ -33,6 +34,7 @@ impl Check<'_> {
             name: name.to_owned(),
             issuer: raw.issuer.clone(),
             audience: raw.audience.clone(),
+            audience_claim: audience_claim?,
             jwks_url: match jwks_url {
                 Some(checked) => Some(checked?),
                 None => None,

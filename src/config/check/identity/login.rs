@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::config::check::Check;
 use crate::config::raw::{ClientAuth, RawLogin};
-use crate::config::{Client, Environment, Jwt, Login, Server};
+use crate::config::{ClaimPath, Client, Environment, Jwt, Login, Server};
 use crate::domain::secret::Secret;
 
 /// Characters, at least. HKDF makes a key of any text, but not a strong one of a weak text.
@@ -61,6 +61,7 @@ impl Check<'_> {
             name: "login".into(),
             issuer: raw.issuer.clone(),
             audience: vec![raw.client_id.clone()],
+            audience_claim: ClaimPath::named("aud"),
             jwks_url: None,
             algorithms,
             token_types: vec!["jwt".into()],

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Check;
-use crate::config::raw::{RawIdentity, RawMapping, RawProfile};
+use crate::config::raw::{RawClaims, RawIdentity, RawMapping, RawProfile};
 use crate::config::{ClaimMapping, ClaimPath, ClaimRule, Identity, Server};
 
 impl Check<'_> {
@@ -87,7 +87,7 @@ impl Check<'_> {
             self.claim_path(&format!("{key}.user_claim"), raw.user_claim)
         };
         let tenant = raw.tenant_claim.map(|claim| self.claim_path(&format!("{key}.tenant_claim"), claim));
-        let groups = self.claim_path(&format!("{key}.groups_claim"), raw.groups_claim);
+        let groups = self.claim_paths(&format!("{key}.groups_claim"), raw.groups_claim);
         let required_claims = self.claim_rules(&format!("{key}.required_claims"), raw.required_claims);
         Some(ClaimMapping {
             user: user?,
@@ -96,6 +96,16 @@ impl Check<'_> {
             required_scopes: raw.required_scopes.to_vec(),
             required_claims,
         })
+    }
+
+    fn claim_paths(&mut self, key: &str, raw: &RawClaims) -> Option<Vec<ClaimPath>> {
+        match raw {
+            RawClaims::One(name) => self.claim_path(key, name).map(|path| vec![path]),
+            RawClaims::Several(names) => {
+                let paths: Vec<_> = (0..).zip(names).map(|(i, name)| self.claim_path(&format!("{key}[{i}]"), name)).collect();
+                paths.into_iter().collect()
+            }
+        }
     }
 
     fn claim_path(&mut self, key: &str, text: &str) -> Option<ClaimPath> {

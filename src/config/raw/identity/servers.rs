@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RawMapping;
+use super::{RawClaims, RawMapping};
 
 /// How a client proves itself to an authorization server (RFC 6749, section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +48,8 @@ pub(crate) struct RawIntrospection {
     /// The claim that names the user's tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant_claim: Option<String>,
-    /// The claim that lists the user's groups.
-    pub(crate) groups_claim: String,
+    /// The claim that lists the user's groups, or several such claims.
+    pub(crate) groups_claim: RawClaims,
     /// Scopes that every token must carry.
     pub(crate) required_scopes: Vec<String>,
     /// Claims that every answer must carry, with the value or one of the values.
@@ -71,7 +71,7 @@ impl Default for RawIntrospection {
             timeout_seconds: 5,
             user_claim: "sub".into(),
             tenant_claim: None,
-            groups_claim: "groups".into(),
+            groups_claim: RawClaims::One("groups".into()),
             required_scopes: Vec::new(),
             required_claims: BTreeMap::new(),
         }
@@ -102,8 +102,9 @@ pub(crate) struct RawApiKeys {
     pub(crate) tenant: Option<String>,
     /// The groups of all these users.
     pub(crate) groups: Vec<String>,
-    /// The only profiles that the keys may be used for. Empty: whatever profiles themselves allow.
-    pub(crate) profiles: Vec<String>,
+    /// The only profiles that the keys may be used for. Default: whatever profiles themselves allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profiles: Option<Vec<String>>,
     /// Whether the server may name its user in the `Ephemint-User` header.
     pub(crate) may_act_for_users: bool,
     /// The keys; several while one takes over from another.
@@ -117,7 +118,7 @@ pub(crate) struct RawApiKey {
     pub(crate) id: String,
     /// What `ephemint key hash` printed: 64 hexadecimal digits.
     pub(crate) sha256: String,
-    /// When it ends, as 2027-01-01T00:00:00Z. Default: never.
+    /// When it ends: a TOML date-time with its offset, 2027-01-01T00:00:00Z, or the same as text. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires: Option<String>,
 }

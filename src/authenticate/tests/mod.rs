@@ -1,0 +1,4 @@
+//! Laws of the stage, and the forms of credentials.
+
+mod laws;
+mod shape;
