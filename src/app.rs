@@ -26,6 +26,7 @@ use crate::config::{self, Config, IdentifyUsers};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, random_secret};
+use crate::http::address::Proxies;
 use crate::http::admin::{self, Admin};
 use crate::http::demo::Page;
 use crate::http::edge::{Edge, guard};
@@ -121,6 +122,7 @@ impl App {
             .keeping_names(names_in_audit(&config.audit));
         let policy = Policy::new(config.profiles);
         let identity = config.identity;
+        let per_address = identity.guest.as_ref().map(|guest| guest.per_address);
         let authenticator =
             Authenticator::start(identity, policy.asked_claims(), names, &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();
@@ -128,7 +130,7 @@ impl App {
             mints: mint_counters(&policy, &metrics),
             authenticator,
             policy,
-            admission: Admission::new(clock.clone()),
+            admission: Admission::new(clock.clone(), per_address),
             bindings: Bindings::new(clock.clone()),
             auditor: Auditor::open(config.audit, metrics.clone())?,
             clock: clock.clone(),
@@ -149,7 +151,9 @@ impl App {
             metrics.clone(),
             clock.clone(),
         );
-        let workers = Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), page, more };
+        let proxies = Arc::new(Proxies::new(&server));
+        let workers =
+            Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
@@ -259,6 +263,7 @@ struct Workers {
     clock: SharedClock,
     metrics: Metrics,
     edge: Arc<Edge>,
+    proxies: Arc<Proxies>,
     page: Option<Page>,
     more: MoreRoutes,
 }
@@ -271,7 +276,8 @@ impl Workers {
     /// Called on a worker's own thread. `provider` has succeeded before with the same settings.
     fn worker(&self) -> io::Result<Worker> {
         let provider = self.provider().map_err(io::Error::other)?;
-        Ok(Worker { issuer: Rc::new(Issuer { stages: self.stages.clone(), provider }), edge: self.edge.clone() })
+        let issuer = Rc::new(Issuer { stages: self.stages.clone(), provider });
+        Ok(Worker { issuer, edge: self.edge.clone(), proxies: self.proxies.clone() })
     }
 }
 

@@ -5,64 +5,24 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-
-use super::rule::{Rate, Rule, Standing};
-use super::{Denied, UserOfProfile};
-use crate::config::Limits;
+use super::Denied;
+use super::count::{Count, Moment};
+use super::rule::Standing;
+use super::subject::{Key, Subject, Subjects, Whose};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::SessionId;
 use crate::domain::ttl::Ttl;
 
 const SHARDS: usize = 64;
-/// Users counted at most, in each shard: about a million in all, at roughly 200 bytes each.
+/// Subjects counted at most, in each shard of each table: about a million users, as many guests and as many addresses, at roughly
+/// 200 bytes each.
 const MOST_PER_SHARD: usize = 16_384;
 const FIRST_SWEEP: usize = 256;
-const FIRST_LEASE_SWEEP: usize = 16;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// One user's counts within one profile.
-#[derive(Default)]
-struct Count {
-    /// Theoretical arrival time of the rate, steady.
-    arrival: Duration,
-    month: Month,
-    mints_this_month: u64,
-    leases: Leases,
-}
-
-/// Sessions that hold a place, and until when, steady.
-#[derive(Default)]
-struct Leases {
-    until: HashMap<SessionId, Duration>,
-    /// At this size expired ones are taken out, so that the cost of that stays in proportion to the number of mints.
-    sweep_at: usize,
-}
-
-impl Leases {
-    /// How many are held now, counted no further than `most`.
-    fn held(&mut self, most: u64, now: Duration) -> u64 {
-        if self.until.len() as u64 >= most || self.until.len() >= self.sweep_at {
-            self.until.retain(|_, until| *until > now);
-            self.sweep_at = (self.until.len() * 2).max(FIRST_LEASE_SWEEP);
-        }
-        self.until.len() as u64
-    }
-
-    fn first_free(&self, now: Duration) -> Duration {
-        self.until.values().min().map_or(Duration::ZERO, |first| first.saturating_sub(now))
-    }
-}
-
-/// A calendar month in UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Month(i32);
-
 struct Shard {
-    counts: HashMap<UserOfProfile, Count>,
-    /// Users counted at most.
+    counts: HashMap<Key, Count>,
+    /// Subjects counted at most.
     most: usize,
     /// At this size idle entries are taken out.
     sweep_at: usize,
@@ -70,8 +30,13 @@ struct Shard {
     swept: Duration,
 }
 
+/// All counts of one kind of subject.
+struct Table(Vec<Mutex<Shard>>);
+
 pub(super) struct Counts {
-    shards: Vec<Mutex<Shard>>,
+    users: Table,
+    guests: Table,
+    addresses: Table,
     hasher: RandomState,
 }
 
@@ -84,134 +49,113 @@ impl Default for Counts {
 impl Counts {
     fn with_most_per_shard(most: usize) -> Self {
         let shard = || Mutex::new(Shard { counts: HashMap::new(), most, sweep_at: FIRST_SWEEP.min(most), swept: Duration::ZERO });
-        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher: RandomState::new() }
+        let table = || Table(std::iter::repeat_with(shard).take(SHARDS).collect());
+        Self { users: table(), guests: table(), addresses: table(), hasher: RandomState::new() }
     }
-}
 
-impl Counts {
-    /// Books one mint and a lease for `session`, or nothing at all.
+    /// Books one mint and a lease for `session` with every subject, or nothing at all. The most restrictive standing.
     pub(super) fn book(
         &self,
-        user: &UserOfProfile,
+        subjects: &Subjects,
         session: SessionId,
-        limits: &Limits,
         ttl: Ttl,
         clock: &SharedClock,
     ) -> Result<Standing, Denied> {
-        let (now, wall) = (clock.steady(), clock.wall());
-        let month = Month::of(wall);
-        let rate = Rate::per_minute(limits.mints_per_minute);
-        let mut shard = self.shard(user);
-        let count = shard.count(user, now, month)?;
-        count.roll_over(month);
-        let deny = |rule, standing, retry_after| Err(Denied::Limited { rule, standing, retry_after });
-        let here = rate.standing(count.arrival, now);
-        if limits.monthly_mints.is_some_and(|most| count.mints_this_month >= most) {
-            return deny(Rule::MonthlyMints, here, month.end().saturating_sub(wall));
+        let now = Moment::now(clock);
+        // All locks are held until all is taken. At most one in each table, and the tables always in the same order: no deadlock.
+        let mut first = self.shard(&subjects.first);
+        let mut more: Vec<_> = subjects.more.iter().map(|subject| self.shard(subject)).collect();
+        let head = first.count(&subjects.first, &now)?;
+        let rest = more.iter_mut().zip(&subjects.more).map(|(shard, subject)| shard.count(subject, &now));
+        let mut rest: Vec<_> = rest.collect::<Result<_, _>>()?;
+        has_room(head, &subjects.first, &now)?;
+        for (count, subject) in rest.iter_mut().zip(&subjects.more) {
+            has_room(count, subject, &now)?;
         }
-        if limits.concurrent_calls.is_some_and(|most| count.leases.held(most, now) >= most) {
-            return deny(Rule::ConcurrentCalls, here, count.leases.first_free(now));
-        }
-        match rate.one_more(count.arrival, now) {
-            Ok(arrival) => count.arrival = arrival,
-            Err(wait) => return deny(Rule::MintsPerMinute, rate.refused(wait), wait),
-        }
-        count.mints_this_month += u64::from(limits.monthly_mints.is_some());
-        if limits.concurrent_calls.is_some() {
-            count.leases.until.insert(session, now + Duration::from_secs(ttl.seconds()));
-        }
-        Ok(rate.standing(count.arrival, now))
+        let take = |count: &mut Count, subject: &Subject| count.take(&subject.limits, subject.known_until, session, ttl, &now);
+        let standing = take(head, &subjects.first);
+        let taken = rest.into_iter().zip(&subjects.more).map(|(count, subject)| take(count, subject));
+        Ok(taken.fold(standing, Standing::tighter))
     }
 
     /// Gives back what `book` took.
-    pub(super) fn refund(&self, user: &UserOfProfile, session: SessionId, limits: &Limits) {
-        if let Some(count) = self.shard(user).counts.get_mut(user) {
-            count.arrival = Rate::per_minute(limits.mints_per_minute).one_less(count.arrival);
-            count.mints_this_month = count.mints_this_month.saturating_sub(1);
-            count.leases.until.remove(&session);
+    pub(super) fn refund(&self, subjects: &Subjects, session: SessionId) {
+        for subject in subjects.iter() {
+            self.change(subject, |count| count.give_back(&subject.limits, session));
         }
     }
 
-    /// Sets the end of a lease to the expiry of the secret that was minted. `false` when there is no such lease (any more).
-    pub(super) fn hold_until(&self, user: &UserOfProfile, session: SessionId, until: Duration) -> bool {
-        let mut shard = self.shard(user);
-        let lease = shard.counts.get_mut(user).and_then(|count| count.leases.until.get_mut(&session));
-        lease.map(|end| *end = until).is_some()
-    }
-
-    pub(super) fn holds(&self, user: &UserOfProfile, session: SessionId, now: Duration) -> bool {
-        self.shard(user).counts.get(user).is_some_and(|count| count.leases.until.get(&session).is_some_and(|until| *until > now))
-    }
-
-    pub(super) fn release(&self, user: &UserOfProfile, session: SessionId) {
-        if let Some(count) = self.shard(user).counts.get_mut(user) {
-            count.leases.until.remove(&session);
+    /// Sets the end of a lease, with everyone who holds it, to the expiry of the secret that was minted.
+    pub(super) fn hold_until(&self, subjects: &Subjects, session: SessionId, until: Duration) {
+        for subject in subjects.iter().filter(|subject| subject.limits.concurrent_calls.is_some()) {
+            self.change(subject, |count| count.hold_until(session, until));
         }
     }
 
-    pub(super) fn standing(&self, user: &UserOfProfile, limits: &Limits, now: Duration) -> Standing {
-        let arrival = self.shard(user).counts.get(user).map_or(Duration::ZERO, |count| count.arrival);
-        Rate::per_minute(limits.mints_per_minute).standing(arrival, now)
+    pub(super) fn holds(&self, subject: &Subject, session: SessionId, now: Duration) -> bool {
+        self.shard(subject).counts.get(&subject.key).is_some_and(|count| count.holds(session, now))
     }
 
-    fn shard(&self, user: &UserOfProfile) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(self.hasher.hash_one(user) % SHARDS as u64).unwrap_or_default();
+    pub(super) fn release(&self, whose: Whose, key: &Key, session: SessionId) {
+        if let Some(count) = self.shard_of(whose, key).counts.get_mut(key) {
+            count.release(session);
+        }
+    }
+
+    /// The most restrictive standing of all.
+    pub(super) fn standing(&self, subjects: &Subjects, now: Duration) -> Standing {
+        let standing = |subject: &Subject| match self.shard(subject).counts.get(&subject.key) {
+            Some(count) => count.standing(&subject.limits, now),
+            None => Count::default().standing(&subject.limits, now),
+        };
+        subjects.more.iter().map(standing).fold(standing(&subjects.first), Standing::tighter)
+    }
+
+    fn change(&self, subject: &Subject, change: impl FnOnce(&mut Count)) {
+        if let Some(count) = self.shard(subject).counts.get_mut(&subject.key) {
+            change(count);
+        }
+    }
+
+    fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
+        self.shard_of(subject.whose, &subject.key)
+    }
+
+    fn shard_of(&self, whose: Whose, key: &Key) -> MutexGuard<'_, Shard> {
+        let Table(shards) = match whose {
+            Whose::User => &self.users,
+            Whose::Guest => &self.guests,
+            Whose::Address => &self.addresses,
+        };
+        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
         // Nothing in a critical section can panic half-way through a change, so a poisoned shard is still consistent.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn has_room(count: &mut Count, subject: &Subject, now: &Moment) -> Result<(), Denied> {
+    count.has_room(&subject.limits, now).map_err(|exceeded| Denied::Limited {
+        whose: subject.whose,
+        rule: exceeded.rule,
+        standing: exceeded.standing,
+        retry_after: exceeded.retry_after,
+    })
+}
+
 impl Shard {
-    fn count(&mut self, user: &UserOfProfile, now: Duration, month: Month) -> Result<&mut Count, Denied> {
-        if self.counts.len() >= self.sweep_at && !self.counts.contains_key(user) {
-            // Doubling, and a second's pause when full, keep the cost of sweeping in proportion to the number of new users.
-            if self.sweep_at < self.most || now >= self.swept + SWEEP_PAUSE {
-                self.counts.retain(|_, count| !count.is_idle(now, month));
+    fn count(&mut self, subject: &Subject, now: &Moment) -> Result<&mut Count, Denied> {
+        if self.counts.len() >= self.sweep_at && !self.counts.contains_key(&subject.key) {
+            // Doubling, and a second's pause when full, keep the cost of sweeping in proportion to the number of new subjects.
+            if self.sweep_at < self.most || now.steady >= self.swept + SWEEP_PAUSE {
+                self.counts.retain(|_, count| !count.is_idle(now));
                 self.sweep_at = (self.counts.len() * 2).max(FIRST_SWEEP).min(self.most);
-                self.swept = now;
+                self.swept = now.steady;
             }
             if self.counts.len() >= self.most {
                 return Err(Denied::Full);
             }
         }
-        Ok(self.counts.entry(user.clone()).or_default())
-    }
-}
-
-impl Count {
-    fn roll_over(&mut self, month: Month) {
-        if self.month != month {
-            self.month = month;
-            self.mints_this_month = 0;
-        }
-    }
-
-    /// Whether forgetting it changes no answer.
-    fn is_idle(&self, now: Duration, month: Month) -> bool {
-        self.arrival <= now
-            && (self.month != month || self.mints_this_month == 0)
-            && self.leases.until.values().all(|until| *until <= now)
-    }
-}
-
-impl Month {
-    fn of(wall: Duration) -> Self {
-        let date = Self::date(wall);
-        Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
-    }
-
-    /// The first moment of the next month, since 1970.
-    fn end(self) -> Duration {
-        let next = self.0 + 1;
-        let first = i16::try_from(next.div_euclid(12)).ok().zip(i8::try_from(next.rem_euclid(12) + 1).ok());
-        let first = first.and_then(|(year, month)| Date::new(year, month, 1).ok());
-        let start = first.and_then(|date| date.to_zoned(TimeZone::UTC).ok()).map(|moment| moment.timestamp().as_second());
-        Duration::from_secs(start.and_then(|second| u64::try_from(second).ok()).unwrap_or_default())
-    }
-
-    fn date(wall: Duration) -> Date {
-        let second = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
-        Timestamp::from_second(second).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC).date()
+        Ok(self.counts.entry(subject.key.clone()).or_default())
     }
 }
 
@@ -220,7 +164,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Counts, Denied, Limits, Rule, SHARDS, SessionId, SharedClock, Ttl, UserOfProfile};
+    use super::{Counts, Denied, Key, SHARDS, SessionId, SharedClock, Standing, Subject, Subjects, Ttl, Whose};
+    use crate::admit::Rule;
+    use crate::config::Limits;
     use crate::domain::clock::manual::ManualClock;
     use crate::domain::ids::Pseudonymizer;
     use crate::domain::secret::Secret;
@@ -228,16 +174,25 @@ mod tests {
     /// 2026-11-30T23:59:30Z
     const END_OF_NOVEMBER: u64 = 1_796_083_170;
 
-    fn user(name: &str) -> UserOfProfile {
+    fn subject(whose: Whose, name: &str, limits: Limits) -> Subject {
         let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
-        UserOfProfile { user: names.pseudonym("", "issuer", name), profile: "default".into() }
+        let key = Key { name: names.pseudonym("", "issuer", name), within: "default".into() };
+        Subject { whose, key, limits, known_until: Duration::MAX }
+    }
+
+    fn user(name: &str, limits: Limits) -> Subjects {
+        Subjects::one(subject(Whose::User, name, limits))
+    }
+
+    fn guest(name: &str, limits: Limits, of_address: Limits) -> Subjects {
+        Subjects { first: subject(Whose::Guest, name, limits), more: vec![subject(Whose::Address, "address", of_address)] }
     }
 
     fn limits(mints_per_minute: u64, concurrent_calls: Option<u64>, monthly_mints: Option<u64>) -> Limits {
         Limits { mints_per_minute, concurrent_calls, monthly_mints }
     }
 
-    fn refusal(outcome: Result<super::Standing, Denied>) -> (Rule, u64) {
+    fn refusal(outcome: Result<Standing, Denied>) -> (Rule, u64) {
         match outcome {
             Err(Denied::Limited { rule, retry_after, .. }) => (rule, super::super::rule::ceil_seconds(retry_after)),
             other => panic!("{other:?}"),
@@ -248,8 +203,8 @@ mod tests {
     fn a_monthly_quota_starts_anew_with_the_month() {
         let (counts, clock, ttl) = (Counts::default(), ManualClock::at(END_OF_NOVEMBER), Ttl::MIN);
         let shared: SharedClock = clock.clone();
-        let (alice, limits) = (user("alice"), limits(100, None, Some(2)));
-        let book = || counts.book(&alice, SessionId::new(), &limits, ttl, &shared);
+        let alice = user("alice", limits(100, None, Some(2)));
+        let book = || counts.book(&alice, SessionId::new(), ttl, &shared);
         assert!(book().is_ok() && book().is_ok());
         assert_eq!(refusal(book()), (Rule::MonthlyMints, 30));
         clock.advance(Duration::from_secs(29));
@@ -262,14 +217,14 @@ mod tests {
     fn a_lease_ends_when_it_expires_or_is_released() {
         let (counts, clock) = (Counts::default(), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
-        let (alice, limits) = (user("alice"), limits(100, Some(2), None));
-        let book = |session| counts.book(&alice, session, &limits, Ttl::MIN, &shared);
+        let alice = user("alice", limits(100, Some(2), None));
+        let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
         let (first, second) = (SessionId::new(), SessionId::new());
         assert!(book(first).is_ok());
         clock.advance(Duration::from_secs(20));
         assert!(book(second).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 40));
-        counts.release(&alice, first);
+        counts.release(Whose::User, &alice.first.key, first);
         assert!(book(SessionId::new()).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_secs(61));
@@ -280,11 +235,11 @@ mod tests {
     fn a_refund_gives_back_everything() {
         let counts = Counts::default();
         let clock: SharedClock = ManualClock::at(1000);
-        let (alice, limits) = (user("alice"), limits(1, Some(1), Some(1)));
+        let alice = user("alice", limits(1, Some(1), Some(1)));
         for _ in 0..5 {
             let session = SessionId::new();
-            assert!(counts.book(&alice, session, &limits, Ttl::MIN, &clock).is_ok());
-            counts.refund(&alice, session, &limits);
+            assert!(counts.book(&alice, session, Ttl::MIN, &clock).is_ok());
+            counts.refund(&alice, session);
         }
     }
 
@@ -292,14 +247,14 @@ mod tests {
     fn nothing_is_taken_when_one_rule_refuses() {
         let (counts, clock) = (Counts::default(), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
-        let (alice, limits) = (user("alice"), limits(10, Some(1), Some(100)));
+        let alice = user("alice", limits(10, Some(1), Some(100)));
         let held = SessionId::new();
-        assert!(counts.book(&alice, held, &limits, Ttl::MIN, &shared).is_ok());
+        assert!(counts.book(&alice, held, Ttl::MIN, &shared).is_ok());
         for _ in 0..50 {
-            assert_eq!(refusal(counts.book(&alice, SessionId::new(), &limits, Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
+            assert_eq!(refusal(counts.book(&alice, SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
         }
-        counts.release(&alice, held);
-        assert_eq!(counts.book(&alice, held, &limits, Ttl::MIN, &shared).unwrap().remaining, 8);
+        counts.release(Whose::User, &alice.first.key, held);
+        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().remaining, 8);
     }
 
     #[test]
@@ -310,7 +265,7 @@ mod tests {
             .map(|_| {
                 let (counts, clock) = (counts.clone(), clock.clone());
                 std::thread::spawn(move || {
-                    counts.book(&user("alice"), SessionId::new(), &limits(10, None, None), Ttl::MIN, &clock).is_ok()
+                    counts.book(&user("alice", limits(10, None, None)), SessionId::new(), Ttl::MIN, &clock).is_ok()
                 })
             })
             .collect();
@@ -322,11 +277,47 @@ mod tests {
         let (counts, clock) = (Counts::with_most_per_shard(4), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let limits = limits(1, None, None);
-        let book = |name: String| counts.book(&user(&name), SessionId::new(), &limits, Ttl::MIN, &shared);
+        let book = |name: String| counts.book(&user(&name, limits), SessionId::new(), Ttl::MIN, &shared);
         let admitted = (0..10 * SHARDS).filter(|i| book(format!("early {i}")) != Err(Denied::Full)).count();
         assert!((SHARDS..=4 * SHARDS).contains(&admitted), "{admitted}");
         clock.advance(Duration::from_secs(61));
         let admitted = (0..SHARDS).filter(|i| book(format!("late {i}")) != Err(Denied::Full)).count();
         assert!(admitted >= SHARDS / 2, "{admitted}");
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_guest_whose_address_is_refused_nor_the_other_way_round() {
+        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let shared: SharedClock = clock.clone();
+        let book = |subjects: &Subjects, session| counts.book(subjects, session, Ttl::MIN, &shared);
+        let (narrow, wide) = (limits(100, Some(1), Some(100)), limits(100, Some(2), Some(100)));
+        let (first, second, third) = (SessionId::new(), SessionId::new(), SessionId::new());
+        let (one, other) = (guest("one", narrow, wide), guest("other", wide, wide));
+        assert!(book(&one, first).is_ok());
+        // The guest is refused: nothing is taken of the address, which has one place left.
+        assert!(matches!(book(&one, SessionId::new()), Err(Denied::Limited { whose: Whose::Guest, .. })));
+        assert_eq!(book(&other, second).unwrap().remaining, 98);
+        // The address is refused: nothing is taken of the guest.
+        assert!(matches!(book(&other, third), Err(Denied::Limited { whose: Whose::Address, .. })));
+        assert!(!counts.holds(&other.first, third, Duration::ZERO));
+        counts.refund(&one, first);
+        assert_eq!(book(&other, third).unwrap().remaining, 98);
+        assert!(counts.holds(&other.first, third, Duration::from_secs(1000)));
+    }
+
+    #[test]
+    fn many_guests_of_one_address_share_its_limit_exactly() {
+        let counts = Arc::new(Counts::default());
+        let clock: SharedClock = ManualClock::at(1000);
+        let guests: Vec<_> = (0..64)
+            .map(|i| {
+                let (counts, clock) = (counts.clone(), clock.clone());
+                std::thread::spawn(move || {
+                    let subjects = guest(&format!("guest {i}"), limits(5, Some(5), None), limits(10, Some(10), None));
+                    counts.book(&subjects, SessionId::new(), Ttl::MIN, &clock).is_ok()
+                })
+            })
+            .collect();
+        assert_eq!(guests.into_iter().map(|t| t.join().unwrap()).filter(|passed| *passed).count(), 10);
     }
 }

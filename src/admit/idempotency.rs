@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use super::{Denied, IdempotencyKey, UserOfProfile};
+use super::{Denied, IdempotencyKey};
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
 
@@ -48,7 +48,7 @@ impl Records {
     }
 
     /// Of all requests under one key exactly one is the first.
-    pub(super) fn claim(&self, user: &UserOfProfile, key: &IdempotencyKey) -> Result<Claim, Denied> {
+    pub(super) fn claim(&self, user: &Pseudonym, key: &IdempotencyKey) -> Result<Claim, Denied> {
         let session = SessionId::new();
         let fresh = || Arc::new(Record { request: key.request, session, state: Mutex::new(State::Pending) });
         let record = self.0.entry(name(user, key)).or_insert_with(fresh);
@@ -70,18 +70,18 @@ impl Records {
     }
 
     /// The first mint succeeded: retries are welcome from now on.
-    pub(super) fn minted(&self, user: &UserOfProfile, key: &IdempotencyKey) {
+    pub(super) fn minted(&self, user: &Pseudonym, key: &IdempotencyKey) {
         if let Some(record) = self.0.get(&name(user, key)) {
             *record.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Minted { retries: 0 };
         }
     }
 
     /// The first mint failed: the next request under this key is a first one again.
-    pub(super) fn forget(&self, user: &UserOfProfile, key: &IdempotencyKey) {
+    pub(super) fn forget(&self, user: &Pseudonym, key: &IdempotencyKey) {
         self.0.invalidate(&name(user, key));
     }
 }
 
-fn name(user: &UserOfProfile, key: &IdempotencyKey) -> Name {
-    (user.user, Sha256::of(key.key.as_bytes()))
+fn name(user: &Pseudonym, key: &IdempotencyKey) -> Name {
+    (*user, Sha256::of(key.key.as_bytes()))
 }

@@ -1,20 +1,25 @@
 //! May they have it now? Rate, concurrent sessions and monthly quota in one step, booked before the mint and given back unless it is spent.
 
+mod count;
 mod embedded;
 mod idempotency;
 mod rule;
+mod subject;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authorize::Grant;
-use crate::config::Limits;
+use crate::config::{Limits, PerAddress};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
+use crate::domain::ttl::Ttl;
 use embedded::Counts;
 use idempotency::{Claim, Records};
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
+pub(crate) use subject::Whose;
+use subject::{Key, Subject, Subjects};
 
 /// A retry's name, as the caller wrote it, and the digest of what it asks for.
 #[derive(Clone)]
@@ -26,14 +31,17 @@ pub(crate) struct IdempotencyKey {
 /// Why a caller has to wait.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
-    /// The rule that refuses, and when to try again.
-    #[error("{rule:?} refuses for {retry_after:?}")]
-    Limited { rule: Rule, standing: Standing, retry_after: Duration },
+    /// The rule that refuses, whose it is, and when to try again.
+    #[error("{rule:?} of {whose:?} refuses for {retry_after:?}")]
+    Limited { whose: Whose, rule: Rule, standing: Standing, retry_after: Duration },
+    /// Too many proofs from one address. Holds when to try again.
+    #[error("too many proofs: refused for {0:?}")]
+    TooManyProofs(Duration),
     /// The key was used for another request, is in use by one under way, or was used for as many retries as it is good for.
     #[error("the idempotency key was used otherwise")]
     IdempotencyConflict,
-    /// As many users are counted as may be; unknown ones have to wait.
-    #[error("no room to count another user")]
+    /// As many users, guests or addresses are counted as may be; unknown ones have to wait.
+    #[error("no room to count another one")]
     Full,
 }
 
@@ -46,14 +54,18 @@ struct Books {
     counts: Counts,
     records: Records,
     clock: SharedClock,
+    /// Present where there are guests.
+    per_address: Option<PerAddress>,
+    /// What is counted of an address, apart from each other.
+    mints: Arc<str>,
+    proofs: Arc<str>,
 }
 
 /// Leave to mint once. Gives back what was booked when it is dropped unspent.
 pub(crate) struct Permit {
     books: Arc<Books>,
-    user: UserOfProfile,
+    subjects: Subjects,
     session: SessionId,
-    limits: Limits,
     standing: Standing,
     retry_of: Option<IdempotencyKey>,
     state: Booked,
@@ -67,13 +79,6 @@ enum Booked {
     /// Booked by the first request under the same idempotency key.
     Before,
     Spent,
-}
-
-/// Limits of a profile are per user of that profile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct UserOfProfile {
-    user: Pseudonym,
-    profile: Arc<str>,
 }
 
 impl Permit {
@@ -94,11 +99,9 @@ impl Permit {
     /// Keeps what was booked. The lease ends when the secret does, at `expires_at` in seconds since 1970.
     pub(crate) fn spend(mut self, expires_at: u64) {
         let left = Duration::from_secs(expires_at).saturating_sub(self.books.clock.wall());
-        if self.limits.concurrent_calls.is_some() {
-            self.books.counts.hold_until(&self.user, self.session, self.books.clock.steady() + left);
-        }
+        self.books.counts.hold_until(&self.subjects, self.session, self.books.clock.steady() + left);
         if let (Booked::Here, Some(key)) = (&self.state, &self.retry_of) {
-            self.books.records.minted(&self.user, key);
+            self.books.records.minted(&self.subjects.first.key.name, key);
         }
         self.state = Booked::Spent;
     }
@@ -107,45 +110,87 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.state == Booked::Here {
-            self.books.counts.refund(&self.user, self.session, &self.limits);
+            self.books.counts.refund(&self.subjects, self.session);
             if let Some(key) = &self.retry_of {
-                self.books.records.forget(&self.user, key);
+                self.books.records.forget(&self.subjects.first.key.name, key);
             }
         }
     }
 }
 
 impl Admission {
-    pub(crate) fn new(clock: SharedClock) -> Self {
-        Self { books: Arc::new(Books { counts: Counts::default(), records: Records::new(), clock }) }
+    pub(crate) fn new(clock: SharedClock, per_address: Option<PerAddress>) -> Self {
+        let (counts, records) = (Counts::default(), Records::new());
+        let (mints, proofs) = ("mints".into(), "proofs".into());
+        Self { books: Arc::new(Books { counts, records, clock, per_address, mints, proofs }) }
     }
 
-    /// Books one mint. Nothing is taken when any rule refuses. A retry under the same key is not booked again.
+    /// Books one mint with everyone whose limits it comes under. Nothing is taken when any rule refuses. A retry under the same key is
+    /// not booked again.
     pub(crate) fn admit(&self, grant: &Grant, retry_of: Option<&IdempotencyKey>) -> Result<Permit, Denied> {
         let books = &self.books;
-        let user = UserOfProfile { user: *grant.principal().user(), profile: grant.profile().name().clone() };
-        let limits = *grant.profile().limits();
-        let claim = retry_of.map_or_else(|| Ok(Claim::First(SessionId::new())), |key| books.records.claim(&user, key))?;
+        let subjects = books.subjects(grant);
+        let user = &subjects.first.key.name;
+        let claim = retry_of.map_or_else(|| Ok(Claim::First(SessionId::new())), |key| books.records.claim(user, key))?;
         let (session, standing, state) = match claim {
             Claim::First(session) => {
-                let booked = books.counts.book(&user, session, &limits, grant.ttl(), &books.clock);
-                let standing = booked.inspect_err(|_| retry_of.into_iter().for_each(|key| books.records.forget(&user, key)))?;
+                let booked = books.counts.book(&subjects, session, grant.ttl(), &books.clock);
+                let standing = booked.inspect_err(|_| retry_of.into_iter().for_each(|key| books.records.forget(user, key)))?;
                 (session, standing, Booked::Here)
             }
             Claim::Retry(session) => {
-                let now = books.clock.steady();
+                let (first, now) = (&subjects.first, books.clock.steady());
                 // A session that was ended gave its place away; its key brings it back no more.
-                if limits.concurrent_calls.is_some() && !books.counts.holds(&user, session, now) {
+                if first.limits.concurrent_calls.is_some() && !books.counts.holds(first, session, now) {
                     return Err(Denied::IdempotencyConflict);
                 }
-                (session, books.counts.standing(&user, &limits, now), Booked::Before)
+                (session, books.counts.standing(&subjects, now), Booked::Before)
             }
         };
-        Ok(Permit { books: books.clone(), user, session, limits, standing, retry_of: retry_of.cloned(), state })
+        Ok(Permit { books: books.clone(), subjects, session, standing, retry_of: retry_of.cloned(), state })
     }
 
-    /// Ends the lease of a session before it expires.
-    pub(crate) fn release(&self, user: &Pseudonym, profile: &Arc<str>, session: SessionId) {
-        self.books.counts.release(&UserOfProfile { user: *user, profile: profile.clone() }, session);
+    /// Counts one proof of a client's network that is about to be checked.
+    pub(crate) fn admit_proof(&self, network: &Pseudonym) -> Result<(), Denied> {
+        let books = &self.books;
+        let per_minute = books.per_address.map_or(0, |per_address| per_address.proofs_per_minute);
+        let limits = Limits { mints_per_minute: per_minute, concurrent_calls: None, monthly_mints: None };
+        let key = Key { name: *network, within: books.proofs.clone() };
+        let subject = Subject { whose: Whose::Address, key, limits, known_until: Duration::MAX };
+        match books.counts.book(&Subjects::one(subject), SessionId::new(), Ttl::MIN, &books.clock) {
+            Ok(_) => Ok(()),
+            Err(Denied::Limited { retry_after, .. }) => Err(Denied::TooManyProofs(retry_after)),
+            Err(denied) => Err(denied),
+        }
+    }
+
+    /// Ends the lease of a session before it expires. `network` is where the guest came from who minted it.
+    pub(crate) fn release(&self, user: &Pseudonym, profile: &Arc<str>, network: Option<&Pseudonym>, session: SessionId) {
+        let books = &self.books;
+        let whose = if network.is_some() { Whose::Guest } else { Whose::User };
+        books.counts.release(whose, &Key { name: *user, within: profile.clone() }, session);
+        if let Some(network) = network {
+            books.counts.release(Whose::Address, &Key { name: *network, within: books.mints.clone() }, session);
+        }
+    }
+}
+
+impl Books {
+    fn subjects(&self, grant: &Grant) -> Subjects {
+        let (principal, profile) = (grant.principal(), grant.profile());
+        let key = Key { name: *principal.user(), within: profile.name().clone() };
+        let limits = *profile.limits();
+        let Some(visit) = principal.visit() else {
+            return Subjects::one(Subject { whose: Whose::User, key, limits, known_until: Duration::MAX });
+        };
+        let left = Duration::from_secs(visit.until()).saturating_sub(self.clock.wall());
+        let guest = Subject { whose: Whose::Guest, key, limits, known_until: self.clock.steady() + left };
+        let address = self.per_address.map(|per_address| Subject {
+            whose: Whose::Address,
+            key: Key { name: *visit.network(), within: self.mints.clone() },
+            limits: per_address.mints,
+            known_until: Duration::MAX,
+        });
+        Subjects { first: guest, more: address.into_iter().collect() }
     }
 }

@@ -32,6 +32,14 @@ pub(crate) struct Standing {
     pub(crate) reset: u64,
 }
 
+impl Standing {
+    /// The one of the two that leaves less.
+    pub(super) fn tighter(self, other: Self) -> Self {
+        let key = |it: &Self| (it.remaining, std::cmp::Reverse(it.reset));
+        if key(&other) < key(&self) { other } else { self }
+    }
+}
+
 /// A rate of so many per minute with a burst of the same size (GCRA: ITU-T I.371, annex A).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
@@ -47,9 +55,14 @@ impl Rate {
         Self { quota, interval: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)) }
     }
 
-    /// The theoretical arrival time after one more, or how long to wait for that.
+    /// The theoretical arrival time after one more.
+    pub(super) fn next(self, arrival: Duration, now: Duration) -> Duration {
+        arrival.max(now) + self.interval
+    }
+
+    /// The same, or how long to wait for that.
     pub(super) fn one_more(self, arrival: Duration, now: Duration) -> Result<Duration, Duration> {
-        let next = arrival.max(now) + self.interval;
+        let next = self.next(arrival, now);
         let latest = now + WINDOW;
         match next.checked_sub(latest) {
             Some(wait) if !wait.is_zero() => Err(wait),

@@ -49,6 +49,7 @@ impl ApiKeys {
                     claims: Vec::new(),
                     profiles: entry.profiles.clone(),
                     bound_to: None,
+                    visit: None,
                 };
                 let known = Key {
                     digest: key.digest,
@@ -92,6 +93,7 @@ impl ApiKeys {
             claims: Vec::new(),
             profiles: profiles.clone(),
             bound_to: None,
+            visit: None,
         }))
     }
 }

@@ -45,6 +45,7 @@ impl Reading<'_> {
             claims: asked.collect(),
             profiles: None,
             bound_to,
+            visit: None,
         })
     }
 

@@ -106,6 +106,7 @@ mod tests {
             claims: Vec::new(),
             profiles: None,
             bound_to: None,
+            visit: None,
         });
         let tokens = VerifiedTokens::new(10, Duration::from_mins(5)).unwrap();
         let validity = Validity { from: 1000, until: 1060 };

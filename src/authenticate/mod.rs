@@ -8,6 +8,7 @@ mod introspection;
 mod dpop;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
+mod guests;
 mod issuers;
 mod jwk;
 mod jwks;
@@ -17,6 +18,7 @@ mod memory;
 mod login;
 mod verified;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use api_keys::ApiKeys;
 use dpop::Dpop;
 pub(crate) use dpop::{Challenge, Fault, Offer, Possession, Target};
+pub(crate) use guests::{GuestToken, Guests, NotAGuest};
 use introspection::Introspection;
 use issuers::Issuers;
 use jwk::Thumbprint;
@@ -52,6 +55,27 @@ pub(crate) struct Principal {
     profiles: Option<Arc<[String]>>,
     /// The key that the caller must prove to hold (RFC 9449). `None`: whoever has the credential may use it.
     bound_to: Option<Thumbprint>,
+    /// Present for guests.
+    visit: Option<Visit>,
+}
+
+/// What limits of guests are keyed on, beside their id.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    /// Where this request comes from.
+    network: Pseudonym,
+    /// When the guest is one no more, seconds since 1970.
+    until: u64,
+}
+
+impl Visit {
+    pub(crate) fn network(&self) -> &Pseudonym {
+        &self.network
+    }
+
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
 }
 
 impl Principal {
@@ -80,6 +104,11 @@ impl Principal {
     /// Whether this caller may use the profile, as far as their credential goes.
     pub(crate) fn may_use(&self, profile: &str) -> bool {
         self.profiles.as_ref().is_none_or(|only| only.iter().any(|name| name == profile))
+    }
+
+    /// Absent unless the caller is a guest.
+    pub(crate) fn visit(&self) -> Option<&Visit> {
+        self.visit.as_ref()
     }
 
     pub(crate) fn claim(&self, path: &ClaimPath) -> Option<&Value> {
@@ -122,6 +151,8 @@ pub(crate) struct Presented {
     pub(crate) acts_for: Option<Box<[u8]>>,
     /// Present under the DPoP scheme, boxed because few have it.
     pub(crate) possession: Option<Box<Possession>>,
+    /// Where the request comes from; needed of guests alone.
+    pub(crate) from: Option<IpAddr>,
     /// There when the credential is a session's cookie: where its successor goes.
     pub(crate) session: Option<Jar>,
 }
@@ -142,6 +173,7 @@ pub(crate) struct Authenticator {
     api_keys: ApiKeys,
     dpop: Dpop,
     login: Option<Login>,
+    guests: Option<Guests>,
 }
 
 impl Authenticator {
@@ -171,13 +203,19 @@ impl Authenticator {
             .take()
             .map(|login| Login::start(login, &asked_claims, names.clone(), outbound, clock.clone(), metrics.clone()))
             .transpose()?;
+        let guests = identity.guest.take().map(|guest| Guests::new(guest, names.clone(), outbound, clock.clone())).transpose()?;
         let issuers = Issuers::start(identity, &asked_claims, names, outbound, clock, metrics)?;
-        Ok(Self { issuers, introspections, api_keys, dpop, login })
+        Ok(Self { issuers, introspections, api_keys, dpop, login, guests })
     }
 
     /// Browser sign-in, where it is configured.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.login.as_ref()
+    }
+
+    /// Guests, where they are configured.
+    pub(crate) fn guests(&self) -> Option<&Guests> {
+        self.guests.as_ref()
     }
 
     /// Whether every issuer's keys were fetched and are not too old to be used.
@@ -202,6 +240,9 @@ impl Authenticator {
         if let Some(jar) = &presented.session {
             let login = self.login.as_ref().ok_or(Unauthenticated::Invalid)?;
             return Box::pin(login.authenticate(credential, jar)).await;
+        }
+        if let Some(guests) = self.guests.as_ref().filter(|_| guests::is_token(credential)) {
+            return guests.authenticate(credential, presented.from);
         }
         if !self.issuers.is_empty() && is_jwt(credential) {
             return self.issuers.authenticate(credential).await;

@@ -31,6 +31,8 @@ pub(crate) struct Binding {
     issued_at: u64,
     expires_at: u64,
     ended: bool,
+    /// Where the guest came from who minted it.
+    network: Option<Pseudonym>,
 }
 
 /// Where a session stands.
@@ -67,6 +69,11 @@ impl Binding {
 
     pub(crate) fn expires_at(&self) -> u64 {
         self.expires_at
+    }
+
+    /// Where the guest came from who minted it; absent for everybody else.
+    pub(crate) fn network(&self) -> Option<&Pseudonym> {
+        self.network.as_ref()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -107,6 +114,7 @@ impl Bindings {
             issued_at: now,
             expires_at: minted.expires_at(),
             ended: false,
+            network: grant.principal().visit().map(|visit| *visit.network()),
         };
         let user = grant.principal().user();
         let sessions = self.users.get(user).unwrap_or_else(|| self.users.get_with(*user, Arc::default));
@@ -187,6 +195,7 @@ mod tests {
             issued_at: 0,
             expires_at,
             ended: false,
+            network: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod servers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -9,8 +10,11 @@ use url::Url;
 
 pub(crate) use servers::{ApiKey, ApiKeys, Introspection};
 
+use super::Limits;
 use super::Login;
+use super::problem::Problem;
 use crate::domain::json::{pointer_tokens, same};
+use crate::domain::secret::Secret;
 
 pub(crate) struct Identity {
     pub(crate) jwt: Vec<Jwt>,
@@ -20,6 +24,7 @@ pub(crate) struct Identity {
     pub(crate) login: Option<Login>,
     pub(crate) verified_token_lifetime: Duration,
     pub(crate) verified_tokens: u64,
+    pub(crate) guest: Option<Guest>,
 }
 
 pub(crate) struct Jwt {
@@ -52,6 +57,41 @@ pub(crate) struct Dpop {
     pub(crate) require_nonce: bool,
     /// Proofs that are remembered at most.
     pub(crate) replay_entries: usize,
+}
+
+/// Anonymous visitors.
+pub(crate) struct Guest {
+    pub(crate) proof: Proof,
+    /// The first signs, all verify; at least one.
+    pub(crate) token_keys: Vec<Secret>,
+    pub(crate) token_lifetime: Duration,
+    /// The only profiles that a guest may use; at least one.
+    pub(crate) profiles: Arc<[String]>,
+    pub(crate) per_address: PerAddress,
+    /// Limits that are missing, each with its key: refused in prod, told at the start elsewhere.
+    pub(crate) unlimited: Vec<Problem>,
+}
+
+/// Who vouches that a visitor is no machine, and what its word must say.
+pub(crate) struct Proof {
+    pub(crate) secret: Secret,
+    pub(crate) verify_url: Url,
+    /// Lower case. Empty: any.
+    pub(crate) hostnames: Vec<String>,
+    pub(crate) action: Option<String>,
+    /// The least score, where a high one is a good one.
+    pub(crate) min_score: Option<f64>,
+    /// The greatest score, where a high one is a bad one.
+    pub(crate) max_score: Option<f64>,
+    pub(crate) send_address: bool,
+}
+
+/// Limits of one client address, whoever is behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerAddress {
+    /// Of all guests together, in all profiles.
+    pub(crate) mints: Limits,
+    pub(crate) proofs_per_minute: u64,
 }
 
 /// A signature algorithm of RFC 7518, RFC 8037 and RFC 9864, with an asymmetric key. HMAC and `none` have no name here.

@@ -17,14 +17,17 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::network::Network;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
 use check::{ReadSecret, TrySink};
-pub(crate) use identity::{Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Identity, Introspection, Jwt};
+pub(crate) use identity::{
+    Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Guest, Identity, Introspection, Jwt, PerAddress, Proof,
+};
 use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, ClientAuth, Environment, IdentifyUsers, LogFormat};
+pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat};
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries its audit files with `try_sink`. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, try_sink: TrySink<'_>) -> Result<Config, Problems> {
@@ -82,6 +85,8 @@ pub(crate) struct Server {
     pub(crate) public_url: Option<Url>,
     /// As browsers send them; `public_url`'s own origin is among them.
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) forwarded_header: ForwardedHeader,
     pub(crate) max_in_flight: usize,
     pub(crate) workers: usize,
     pub(crate) drain: Duration,

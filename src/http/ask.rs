@@ -7,6 +7,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use serde_json::Value;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
@@ -16,7 +17,8 @@ use crate::admit::IdempotencyKey;
 use crate::authenticate::{Possession, Presented, Target};
 use crate::authorize::Door;
 use crate::config::DEFAULT_PROFILE;
-use crate::domain::ask::Ask;
+use crate::domain::ask::{Ask, pointer};
+use crate::domain::json::parse_strict;
 use crate::domain::secret::{Credential, Sha256};
 use crate::domain::trace::Trace;
 use crate::issue::refusal::{Code, Refusal};
@@ -24,6 +26,8 @@ use crate::issue::token::{Call, Wish};
 
 const MAX_BODY: usize = 16 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// Characters of a proof. Turnstile's has at most 2048; others' are longer.
+const MAX_PROOF: usize = 8 * 1024;
 const MAX_PROFILE_NAME: usize = 64;
 
 /// What is known of a mint before its body is read.
@@ -31,11 +35,16 @@ pub(super) fn call(request: &HttpRequest, door: Door) -> Option<Call> {
     let arrival = request.extensions().get::<Arrival>().cloned()?;
     Some(Call {
         request_id: arrival.request_id,
-        trace: request.headers().get("traceparent").and_then(|header| Trace::from_parent(header.to_str().ok()?)),
+        trace: trace(request.headers()),
         arrived: arrival.at,
         door,
         profile: profile(request.query_string()),
     })
+}
+
+/// The trace that the caller is part of.
+pub(super) fn trace(headers: &HeaderMap) -> Option<Trace> {
+    headers.get("traceparent").and_then(|header| Trace::from_parent(header.to_str().ok()?))
 }
 
 /// The profile that is asked for. Asked for twice, or under a name that none can have, it is one that does not exist.
@@ -66,7 +75,8 @@ pub(super) fn presented(request: &HttpRequest, worker: &Worker) -> Result<Presen
         Scheme::Dpop => Some(Box::new(possession(request))),
     };
     let acts_for = request.headers().get(USER).map(|user| user.as_bytes().into());
-    Ok(Presented { credential, acts_for, possession, session: None })
+    let from = worker.issuer.stages.authenticator.guests().map(|_| worker.proxies.client(request));
+    Ok(Presented { credential, acts_for, possession, from, session: None })
 }
 
 /// The bearer token (RFC 6750, section 2.1).
@@ -140,19 +150,41 @@ pub(super) fn takes_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Reads and parses the body, and the idempotency key that goes with it.
-pub(super) async fn wish(request: &HttpRequest, mut payload: Payload, call_profile: &str, door: Door) -> Result<Wish, Refusal> {
+pub(super) async fn wish(request: &HttpRequest, payload: Payload, call_profile: &str, door: Door) -> Result<Wish, Refusal> {
     let key = idempotency_key(request.headers())?;
-    let body = timeout(BODY_DEADLINE, read(request.headers(), &mut payload))
-        .await
-        .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "Send the whole body within five seconds.")))?;
-    if !body.is_empty() {
-        is_json(request.headers())?;
-    }
+    let body = body(request.headers(), payload).await?;
     let retry_of = key.map(|key| IdempotencyKey {
         key,
         request: Sha256::of(&[format!("{door:?} {call_profile}\n").as_bytes(), &body].concat()),
     });
     Ok(Wish { ask: Ask::parse(&body)?, retry_of })
+}
+
+/// Reads the proof of somebody who wants to be a guest: `{"proof":"…"}`.
+pub(super) async fn proof(request: &HttpRequest, payload: Payload) -> Result<Credential, Refusal> {
+    let body = body(request.headers(), payload).await?;
+    let invalid = |sentence: String| Refusal::new(Code::InvalidJson, sentence).about("/proof");
+    let parsed = parse_strict(&body).map_err(|e| Refusal::new(Code::InvalidJson, e.to_string()))?;
+    let fields = parsed.as_object().ok_or_else(|| Refusal::new(Code::InvalidJson, "Send an object with the field proof."))?;
+    if let Some(other) = fields.keys().find(|name| *name != "proof") {
+        let pointer = pointer(&["", other]);
+        return Err(Refusal::new(Code::UnknownField, format!("There is no field {pointer}; send proof alone.")).about(pointer));
+    }
+    let proof = fields.get("proof").and_then(Value::as_str);
+    let proof = proof.filter(|text| (1..=MAX_PROOF).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()));
+    proof
+        .map(Credential::from)
+        .ok_or_else(|| invalid(format!("Send as proof what the widget gave: 1 to {MAX_PROOF} visible ASCII characters.")))
+}
+
+async fn body(headers: &HeaderMap, mut payload: Payload) -> Result<Bytes, Refusal> {
+    let body = timeout(BODY_DEADLINE, read(headers, &mut payload))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "Send the whole body within five seconds.")))?;
+    if !body.is_empty() {
+        is_json(headers)?;
+    }
+    Ok(body)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {

@@ -17,9 +17,9 @@ pub(super) fn prometheus_text(open_metrics: &str) -> String {
                     known => known,
                 };
                 if let Some((_, about)) = help.take().filter(|(helped, _)| helped == name) {
-                    text.push_str(&format!("# HELP {name}{suffix} {about}\n"));
+                    text.extend(["# HELP ", name, suffix, " ", about, "\n"]);
                 }
-                text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+                text.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
             }
             ["#", ..] => {}
             _ => {

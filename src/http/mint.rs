@@ -120,15 +120,20 @@ mod tests {
             api_keys: Vec::new(),
             dpop,
             login: None,
+            guest: None,
             verified_token_lifetime: Duration::ZERO,
             verified_tokens: 1,
         };
         let names = Pseudonymizer::new(&Secret::from("a key for pseudonyms".to_owned()));
-        let audit = Audit { sinks: vec![Sink::File(entries.to_owned())], required: true };
+        let audit = Audit {
+            sinks: vec![Sink::File(entries.to_owned())],
+            required: true,
+            identify_users: crate::config::IdentifyUsers::Pseudonym,
+        };
         let stages = Stages {
             authenticator: Authenticator::start(identity, Vec::new(), names, &outbound, clock.clone(), metrics.clone()).unwrap(),
             policy: Policy::new(BTreeMap::new()),
-            admission: Admission::new(clock.clone()),
+            admission: Admission::new(clock.clone(), None),
             bindings: Bindings::new(clock.clone()),
             auditor: Auditor::open(audit, metrics.clone()).unwrap(),
             clock: clock.clone(),
@@ -137,7 +142,7 @@ mod tests {
         };
         let provider = Provider::new(&[], &outbound, &clock, &metrics).unwrap();
         let edge = Edge::new(Origins::new(&[], false), None, "/docs".into(), 1, metrics, clock);
-        Worker { issuer: Rc::new(Issuer { stages: Arc::new(stages), provider }), edge }
+        Worker { issuer: Rc::new(Issuer { stages: Arc::new(stages), provider }), edge, proxies: Arc::default() }
     }
 
     async fn panics() -> HttpResponse {

@@ -1,5 +1,6 @@
 //! HTTP: the only module, beside `app` and `sandbox`, that knows actix.
 
+pub(crate) mod address;
 pub(crate) mod admin;
 mod ask;
 mod auth;
@@ -7,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod edge;
 mod exposition;
+mod guest;
 mod health;
 mod mint;
 mod openapi;
@@ -24,6 +26,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use crate::issue::refusal::{Code, Refusal};
 use crate::issue::token::Issuer;
+use address::Proxies;
 #[cfg(any(fuzzing, test))]
 pub(crate) use ask::token_in;
 use edge::Edge;
@@ -33,6 +36,7 @@ pub(crate) use health::Health;
 pub(crate) struct Worker {
     pub(crate) issuer: Rc<Issuer>,
     pub(crate) edge: Arc<Edge>,
+    pub(crate) proxies: Arc<Proxies>,
 }
 
 /// Further routes of the public listener: the sign-in of `ephemint dev`.
@@ -55,10 +59,14 @@ impl MoreRoutes {
 
 /// The public listener's routes.
 pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut ServiceConfig) {
-    let signs_in = worker.issuer.stages.authenticator.login().is_some();
+    let authenticator = &worker.issuer.stages.authenticator;
+    let (signs_in, has_guests) = (authenticator.login().is_some(), authenticator.guests().is_some());
     move |app: &mut ServiceConfig| {
         if signs_in {
             app.configure(auth::routes);
+        }
+        if has_guests {
+            app.service(methods("/auth/guest", "POST, OPTIONS").route(web::post().to(guest::welcome)));
         }
         app.app_data(Data::new(worker))
             .app_data(health)

@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Required};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::auth::{SignedIn, SignedOut};
+use super::guest::Guest;
 use super::problem::Problem;
 use super::wire::{ClientSecret, Session, Sessions};
 use crate::issue::refusal::Code;
@@ -38,6 +39,15 @@ struct ExpiresAfter {
     seconds: Option<u16>,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "utoipa reads its shape")]
+struct Proof {
+    /// What the widget gave. It counts once.
+    #[schema(min_length = 1, max_length = 8192)]
+    proof: String,
+}
+
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// `ok` or `unavailable`.
@@ -47,10 +57,10 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
-    paths(realtime, translation, list, show, end, login, callback, logout, me, livez, readyz),
-    components(schemas(MintRequest, ClientSecret, Session, Sessions, SignedIn, SignedOut, Problem, Health)),
+    paths(realtime, translation, guest, list, show, end, login, callback, logout, me, livez, readyz),
+    components(schemas(MintRequest, ClientSecret, Session, Sessions, Proof, Guest, SignedIn, SignedOut, Problem, Health)),
     modifiers(&Credentials, &Bodies, &Refusals),
-    tags((name = "mint", description = "Client secrets"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
+    tags((name = "mint", description = "Client secrets"), (name = "guests", description = "Anonymous visitors"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
 )]
 struct Api;
 
@@ -144,6 +154,17 @@ fn realtime() {}
 fn translation() {}
 
 #[utoipa::path(
+    post, path = "/auth/guest", tag = "guests", summary = "Become a guest, where the operator lets guests in",
+    request_body(content = Proof),
+    responses(
+        (status = 200, description = "The guest's access token", body = Guest),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn guest() {}
+
+#[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", security(("user" = []), ("session" = [])), summary = "List the caller's sessions",
     responses((status = 200, description = "The newest first", body = Sessions), (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"))
 )]
@@ -224,7 +245,7 @@ mod tests {
         let document: Value = serde_json::from_str(&document()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document["info"]["title"], "Ephemint");
-        assert_eq!(document["paths"].as_object().unwrap().len(), 10);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 11);
         assert_eq!(document["components"]["securitySchemes"]["user"]["scheme"], "bearer");
         assert_eq!(document["components"]["securitySchemes"]["session"]["in"], "cookie");
         let references = document.to_string();

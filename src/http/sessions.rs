@@ -29,7 +29,7 @@ pub(super) async fn end(request: HttpRequest, worker: Data<Worker>, id: Path<Str
     let caller = caller(&request, &worker).await?;
     let stages = &worker.issuer.stages;
     let binding = SessionId::parse(&id).and_then(|id| stages.bindings.end(caller.user(), id)).ok_or_else(unknown)?;
-    stages.admission.release(caller.user(), binding.profile(), binding.session());
+    stages.admission.release(caller.user(), binding.profile(), binding.network(), binding.session());
     Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish())
 }
 

@@ -1,4 +1,5 @@
 //! The stages in order, and every way to be refused.
 
+pub(crate) mod guest;
 pub(crate) mod refusal;
 pub(crate) mod token;

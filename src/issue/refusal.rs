@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use tracing::Level;
 
-use crate::admit::{Denied, Rule, Standing, ceil_seconds};
-use crate::authenticate::{Challenge, Fault, NotSignedIn, Unauthenticated};
+use crate::admit::{Denied, Rule, Standing, Whose, ceil_seconds};
+use crate::authenticate::{Challenge, Fault, NotAGuest, NotSignedIn, Unauthenticated};
 use crate::authorize::Forbidden;
 use crate::domain::ask::BadAsk;
 use crate::domain::ttl::Ttl;
@@ -284,6 +284,19 @@ impl From<NotSignedIn> for Refusal {
     }
 }
 
+impl From<NotAGuest> for Refusal {
+    fn from(not_a_guest: NotAGuest) -> Self {
+        match not_a_guest {
+            NotAGuest::Refused => {
+                Self::new(Code::InvalidToken, "The proof is not accepted; have the widget make a new one and send it once.")
+            }
+            NotAGuest::Unavailable => {
+                Self::new(Code::IdentityUnavailable, "Proofs cannot be checked right now; try again shortly.").retry_after(5)
+            }
+        }
+    }
+}
+
 impl From<Forbidden> for Refusal {
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
@@ -308,13 +321,22 @@ impl From<Forbidden> for Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Limited { rule, standing, retry_after } => {
-                let (code, sentence) = match rule {
-                    Rule::MintsPerMinute => (Code::RateLimited, "You have used up mints_per_minute; wait for as long as Retry-After says."),
-                    Rule::ConcurrentCalls => (Code::ConcurrencyLimited, "You have used up concurrent_calls; end a session or wait until one expires."),
-                    Rule::MonthlyMints => (Code::QuotaExhausted, "You have used up monthly_mints; it starts anew with the month (UTC)."),
+            Denied::Limited { whose, rule, standing, retry_after } => {
+                let (code, cure) = match rule {
+                    Rule::MintsPerMinute => (Code::RateLimited, "wait for as long as Retry-After says"),
+                    Rule::ConcurrentCalls => (Code::ConcurrencyLimited, "end a session or wait until one expires"),
+                    Rule::MonthlyMints => (Code::QuotaExhausted, "it starts anew with the month (UTC)"),
+                };
+                let name = rule.name();
+                let sentence = match whose {
+                    Whose::User | Whose::Guest => format!("You have used up {name}; {cure}."),
+                    Whose::Address => format!("The limit {name} for your network address is used up; {cure}."),
                 };
                 Self { limit: Some(Box::new((rule, standing))), ..Self::new(code, sentence) }.retry_after(ceil_seconds(retry_after))
+            }
+            Denied::TooManyProofs(wait) => {
+                Self::new(Code::RateLimited, "Too many proofs were sent for your network address; wait for as long as Retry-After says.")
+                    .retry_after(ceil_seconds(wait))
             }
             Denied::IdempotencyConflict => Self::new(
                 Code::IdempotencyConflict,

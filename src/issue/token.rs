@@ -199,9 +199,13 @@ impl Issuer {
     }
 
     fn latency_ms(&self, call: &Call) -> f64 {
-        let micros = self.stages.clock.steady().saturating_sub(call.arrived).as_micros();
-        u32::try_from(micros).map_or(f64::from(u32::MAX), f64::from) / 1000.0
+        millis(self.stages.clock.steady().saturating_sub(call.arrived))
     }
+}
+
+/// As the audit trail writes how long something took.
+pub(super) fn millis(duration: Duration) -> f64 {
+    u32::try_from(duration.as_micros()).map_or(f64::from(u32::MAX), f64::from) / 1000.0
 }
 
 fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {

@@ -23,6 +23,8 @@ mod demo;
 mod dpop;
 mod dpop_attacks;
 mod dpop_targets;
+mod guest_limits;
+mod guests;
 mod holder;
 mod http;
 mod idempotency;

@@ -26,6 +26,7 @@ mod exit_codes;
 mod files;
 mod full_disk;
 mod grace;
+mod guests;
 mod literal_secrets;
 mod keys;
 mod login;

@@ -4,7 +4,7 @@ use super::run::{good, print, serve};
 use crate::support::Config;
 
 /// A configuration that is good in production.
-fn prod() -> Config {
+pub(super) fn prod() -> Config {
     good()
         .set("environment", r#""prod""#)
         .set("server.public_url", r#""https://voice.example.com""#)
@@ -13,7 +13,7 @@ fn prod() -> Config {
 }
 
 #[track_caller]
-fn refused_in_prod_alone(config: &Config, key: &str, word: &str) {
+pub(super) fn refused_in_prod_alone(config: &Config, key: &str, word: &str) {
     serve(config).done().expect_problem(key, word);
     assert_eq!(serve(config).done().expect_refused().len(), 1);
     for environment in ["dev", "staging"] {

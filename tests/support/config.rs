@@ -58,6 +58,19 @@ impl Config {
         self
     }
 
+    /// Adds members to the inline table at `path`.
+    pub(crate) fn amend(self, path: &str, members: &str) -> Self {
+        self.replace(path, " }", &format!(", {members} }}"))
+    }
+
+    /// Replaces text in the value at `path`.
+    pub(crate) fn replace(mut self, path: &str, from: &str, to: &str) -> Self {
+        let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let value = self.tables.get_mut(table).and_then(|table| table.get_mut(key)).expect("a value");
+        *value = value.replace(from, to);
+        self
+    }
+
     /// Removes the value at `path`.
     pub(crate) fn unset(mut self, path: &str) -> Self {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));

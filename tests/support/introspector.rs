@@ -95,7 +95,7 @@ impl Known {
         if (request.method.as_str(), request.target.as_str()) != ("POST", PATH) {
             return Reply::new(404);
         }
-        let form: HashMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
+        let form = request.form();
         let credentials = (CLIENT_ID.to_owned(), secrets::INTROSPECTION_SECRET.to_owned());
         let posted = form.get("client_id").cloned().zip(form.get("client_secret").cloned());
         if basic(request).or(posted) != Some(credentials) {

@@ -25,6 +25,7 @@ mod reply;
 mod sealed;
 mod service;
 mod sign_in;
+pub(crate) mod siteverify;
 mod token;
 mod upstream;
 mod wire;

@@ -41,6 +41,11 @@ impl Request {
         self.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("")
     }
 
+    /// The fields of a form.
+    pub(crate) fn form(&self) -> std::collections::BTreeMap<String, String> {
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("the request's body is JSON")
     }

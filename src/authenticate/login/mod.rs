@@ -121,6 +121,7 @@ impl Login {
             credential: cookie.into(),
             acts_for: None,
             possession: None,
+            from: None,
             session: Some(jar.clone()),
         }))
     }

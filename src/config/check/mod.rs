@@ -2,6 +2,7 @@
 
 mod identity;
 mod profile;
+mod proxies;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -104,6 +105,8 @@ impl Check<'_> {
             listen: listen?,
             public_url,
             allowed_origins,
+            trusted_proxies: self.trusted_proxies(&raw.trusted_proxies),
+            forwarded_header: raw.forwarded_header,
             max_in_flight: usize::try_from(self.range("server.max_in_flight", raw.max_in_flight, 1, 100_000)).ok()?,
             workers: usize::try_from(self.range("server.workers", raw.workers, 0, 256)).ok()?,
             drain: Duration::from_secs(self.range("server.drain_seconds", raw.drain_seconds.unwrap_or(default_drain), 0, 300)),

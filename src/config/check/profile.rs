@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Check;
-use crate::config::raw::{RawLimits, RawMaySet, RawProfile, RawUpstream};
+use crate::config::raw::{DEFAULT_RATE, RawLimits, RawMaySet, RawProfile, RawUpstream};
 use crate::config::{Api, Limits, MaySet, Profile, Upstream};
 use crate::domain::json::pointer_tokens;
 
@@ -139,14 +139,19 @@ impl Check<'_> {
         Some(MaySet { path, one_of })
     }
 
-    fn limits(&mut self, key: &str, raw: &RawLimits) -> Limits {
+    pub(super) fn limits(&mut self, key: &str, raw: &RawLimits) -> Limits {
         const MOST: u64 = 1_000_000_000;
         let mut optional =
             |name: &str, value: Option<u64>| value.map(|value| self.range(&format!("{key}.{name}"), value, 1, MOST));
         let (concurrent_calls, monthly_mints) =
             (optional("concurrent_calls", raw.concurrent_calls), optional("monthly_mints", raw.monthly_mints));
         Limits {
-            mints_per_minute: self.range(&format!("{key}.mints_per_minute"), raw.mints_per_minute, 1, MOST),
+            mints_per_minute: self.range(
+                &format!("{key}.mints_per_minute"),
+                raw.mints_per_minute.unwrap_or(DEFAULT_RATE),
+                1,
+                MOST,
+            ),
             concurrent_calls,
             monthly_mints,
         }

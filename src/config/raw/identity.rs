@@ -1,6 +1,7 @@
 //! `[identity]` as it is written.
 
 mod servers;
+mod guest;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 pub(crate) use servers::{ClientAuth, RawApiKey, RawApiKeys, RawIntrospection};
 
 use super::RawLogin;
+pub(crate) use guest::{ProofKind, RawGuest, RawPerAddress, RawProof};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -34,6 +36,9 @@ pub(crate) struct RawIdentity {
     pub(crate) verified_token_seconds: u64,
     /// Verified tokens remembered at most; as many for each introspection entry.
     pub(crate) verified_tokens: u64,
+    /// Anonymous visitors. Absent: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guest: Option<RawGuest>,
 }
 
 impl Default for RawIdentity {
@@ -46,6 +51,7 @@ impl Default for RawIdentity {
             dpop: None,
             verified_token_seconds: 60,
             verified_tokens: 20_000,
+            guest: None,
         }
     }
 }

@@ -6,11 +6,12 @@ mod login;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub(crate) use identity::{
-    ClientAuth, RawApiKey, RawApiKeys, RawClaims, RawDpop, RawIdentity, RawIntrospection, RawJwt, RawMapping,
+    ClientAuth, ProofKind, RawApiKey, RawApiKeys, RawClaims, RawDpop, RawGuest, RawIdentity, RawIntrospection, RawJwt,
+    RawMapping, RawPerAddress, RawProof,
 };
 pub(crate) use login::RawLogin;
 
@@ -53,6 +54,15 @@ pub(crate) struct RawConfig {
     pub(crate) demo: RawDemo,
 }
 
+/// Where proxies write whom a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ForwardedHeader {
+    #[default]
+    XForwardedFor,
+    Forwarded,
+}
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawServer {
@@ -63,6 +73,10 @@ pub(crate) struct RawServer {
     pub(crate) public_url: Option<String>,
     /// Web origins that may call, exactly as browsers send them. Never `*`.
     pub(crate) allowed_origins: Vec<String>,
+    /// Addresses and networks of the proxies that may say, in `forwarded_header`, whom a request comes from. Nobody else is believed.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// The header that they add the client's address to: x-forwarded-for or forwarded (RFC 7239). The other one is never read.
+    pub(crate) forwarded_header: ForwardedHeader,
     /// Requests handled at once; more are refused with 503 `overloaded`. 1..=100000.
     pub(crate) max_in_flight: u64,
     /// Worker threads. 0: one per core.
@@ -80,6 +94,8 @@ impl Default for RawServer {
             listen: "127.0.0.1:8080".into(),
             public_url: None,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             max_in_flight: 2048,
             workers: 0,
             drain_seconds: None,
@@ -251,11 +267,15 @@ pub(crate) struct RawOneOf {
     pub(crate) one_of: Vec<Value>,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+/// Mints within a minute where nobody says how many.
+pub(crate) const DEFAULT_RATE: u64 = 120;
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLimits {
-    /// Mints within a minute.
-    pub(crate) mints_per_minute: u64,
+    /// Mints within a minute. Default 120.
+    #[serde(serialize_with = "or_default_rate")]
+    pub(crate) mints_per_minute: Option<u64>,
     /// Client secrets at once that are neither expired nor given back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) concurrent_calls: Option<u64>,
@@ -264,10 +284,9 @@ pub(crate) struct RawLimits {
     pub(crate) monthly_mints: Option<u64>,
 }
 
-impl Default for RawLimits {
-    fn default() -> Self {
-        Self { mints_per_minute: 120, concurrent_calls: None, monthly_mints: None }
-    }
+#[expect(clippy::ref_option, reason = "serde hands it over like this")]
+fn or_default_rate<S: Serializer>(rate: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(rate.unwrap_or(DEFAULT_RATE))
 }
 
 /// How entries name users.

@@ -3,6 +3,7 @@
 mod api_keys;
 mod introspection;
 mod dpop;
+mod guest;
 mod jwt;
 mod login;
 
@@ -22,7 +23,12 @@ impl Check<'_> {
         profiles: &BTreeMap<String, RawProfile>,
         server: Option<&Server>,
     ) -> Identity {
-        if raw.jwt.is_empty() && raw.introspection.is_empty() && raw.api_keys.is_empty() && raw.login.is_none() {
+        if raw.jwt.is_empty()
+            && raw.introspection.is_empty()
+            && raw.api_keys.is_empty()
+            && raw.login.is_none()
+            && raw.guest.is_none()
+        {
             self.problem(
                 "identity",
                 "nobody could sign in; add an issuer, for example [identity.jwt.main] issuer = \"https://login.example.com/\" audience = [\"voice\"], or try everything on this machine with `ephemint dev`",
@@ -51,6 +57,7 @@ impl Check<'_> {
                 300,
             )),
             verified_tokens: self.range("identity.verified_tokens", raw.verified_tokens, 0, 1_000_000),
+            guest: raw.guest.as_ref().and_then(|guest| self.guest(guest, profiles)),
         }
     }
 

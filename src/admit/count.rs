@@ -1,0 +1,177 @@
+//! What is counted of one subject: its rate, its places, its month.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::rule::{Rate, Rule, Standing};
+use crate::config::Limits;
+use crate::domain::clock::SharedClock;
+use crate::domain::ids::SessionId;
+use crate::domain::ttl::Ttl;
+
+const FIRST_LEASE_SWEEP: usize = 16;
+
+/// One moment, on both clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) steady: Duration,
+    wall: Duration,
+    month: Month,
+}
+
+impl Moment {
+    pub(super) fn now(clock: &SharedClock) -> Self {
+        let wall = clock.wall();
+        Self { steady: clock.steady(), wall, month: Month::of(wall) }
+    }
+}
+
+/// What one subject has used.
+#[derive(Default)]
+pub(super) struct Count {
+    /// Theoretical arrival time of the rate, steady.
+    arrival: Duration,
+    month: Month,
+    mints_this_month: u64,
+    leases: Leases,
+    /// Nobody comes back to this count after that, steady.
+    known_until: Duration,
+}
+
+/// Sessions that hold a place, and until when, steady.
+#[derive(Default)]
+struct Leases {
+    until: HashMap<SessionId, Duration>,
+    /// At this size expired ones are taken out, so that the cost of that stays in proportion to the number of mints.
+    sweep_at: usize,
+}
+
+impl Leases {
+    /// How many are held now, counted no further than `most`.
+    fn held(&mut self, most: u64, now: Duration) -> u64 {
+        if self.until.len() as u64 >= most || self.until.len() >= self.sweep_at {
+            self.until.retain(|_, until| *until > now);
+            self.sweep_at = (self.until.len() * 2).max(FIRST_LEASE_SWEEP);
+        }
+        self.until.len() as u64
+    }
+
+    fn first_free(&self, now: Duration) -> Duration {
+        self.until.values().min().map_or(Duration::ZERO, |first| first.saturating_sub(now))
+    }
+}
+
+/// A rule has no room for one more.
+pub(super) struct Exceeded {
+    pub(super) rule: Rule,
+    pub(super) standing: Standing,
+    pub(super) retry_after: Duration,
+}
+
+impl Count {
+    /// Whether there is room for one more mint. Takes nothing.
+    pub(super) fn has_room(&mut self, limits: &Limits, now: &Moment) -> Result<(), Exceeded> {
+        self.roll_over(now.month);
+        let (rate, steady) = (Rate::per_minute(limits.mints_per_minute), now.steady);
+        let exceeded = |rule, standing, retry_after| Err(Exceeded { rule, standing, retry_after });
+        let here = rate.standing(self.arrival, steady);
+        if limits.monthly_mints.is_some_and(|most| self.mints_this_month >= most) {
+            return exceeded(Rule::MonthlyMints, here, now.month.end().saturating_sub(now.wall));
+        }
+        if limits.concurrent_calls.is_some_and(|most| self.leases.held(most, steady) >= most) {
+            return exceeded(Rule::ConcurrentCalls, here, self.leases.first_free(steady));
+        }
+        match rate.one_more(self.arrival, steady) {
+            Ok(_) => Ok(()),
+            Err(wait) => exceeded(Rule::MintsPerMinute, rate.refused(wait), wait),
+        }
+    }
+
+    /// Takes one mint, and a place for `session`. There must be room.
+    pub(super) fn take(
+        &mut self,
+        limits: &Limits,
+        known_until: Duration,
+        session: SessionId,
+        ttl: Ttl,
+        now: &Moment,
+    ) -> Standing {
+        let rate = Rate::per_minute(limits.mints_per_minute);
+        self.arrival = rate.next(self.arrival, now.steady);
+        self.mints_this_month += u64::from(limits.monthly_mints.is_some());
+        if limits.concurrent_calls.is_some() {
+            self.leases.until.insert(session, now.steady + Duration::from_secs(ttl.seconds()));
+        }
+        self.known_until = self.known_until.max(known_until);
+        rate.standing(self.arrival, now.steady)
+    }
+
+    /// Gives back what `take` took.
+    pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId) {
+        self.arrival = Rate::per_minute(limits.mints_per_minute).one_less(self.arrival);
+        self.mints_this_month = self.mints_this_month.saturating_sub(1);
+        self.release(session);
+    }
+
+    pub(super) fn release(&mut self, session: SessionId) {
+        self.leases.until.remove(&session);
+    }
+
+    /// Sets the end of a lease, if there is such a one (still).
+    pub(super) fn hold_until(&mut self, session: SessionId, until: Duration) {
+        if let Some(end) = self.leases.until.get_mut(&session) {
+            *end = until;
+        }
+    }
+
+    pub(super) fn holds(&self, session: SessionId, now: Duration) -> bool {
+        self.leases.until.get(&session).is_some_and(|until| *until > now)
+    }
+
+    pub(super) fn standing(&self, limits: &Limits, now: Duration) -> Standing {
+        Rate::per_minute(limits.mints_per_minute).standing(self.arrival, now)
+    }
+
+    fn roll_over(&mut self, month: Month) {
+        if self.month != month {
+            self.month = month;
+            self.mints_this_month = 0;
+        }
+    }
+
+    /// Whether forgetting it changes no answer.
+    pub(super) fn is_idle(&self, now: &Moment) -> bool {
+        self.arrival <= now.steady
+            && (self.month != now.month || self.mints_this_month == 0 || self.known_until <= now.steady)
+            && self.leases.until.values().all(|until| *until <= now.steady)
+    }
+}
+
+/// A calendar month in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Month(i32);
+
+impl Month {
+    fn of(wall: Duration) -> Self {
+        let date = Self::date(wall);
+        Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+    }
+
+    /// The first moment of the next month, since 1970.
+    fn end(self) -> Duration {
+        let next = self.0 + 1;
+        let first = i16::try_from(next.div_euclid(12)).ok().zip(i8::try_from(next.rem_euclid(12) + 1).ok());
+        let first = first.and_then(|(year, month)| Date::new(year, month, 1).ok());
+        let start = first.and_then(|date| date.to_zoned(TimeZone::UTC).ok()).map(|moment| moment.timestamp().as_second());
+        Duration::from_secs(start.and_then(|second| u64::try_from(second).ok()).unwrap_or_default())
+    }
+
+    fn date(wall: Duration) -> Date {
+        let second = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+        Timestamp::from_second(second).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC).date()
+    }
+}
