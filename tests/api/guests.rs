@@ -8,8 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::introspector::form;
-use crate::support::siteverify::{HOST, SECRET, Siteverify, TOKEN_KEY, vouched};
+use crate::support::siteverify::{HOST, SECRET, Siteverify, TOKEN_KEY, form, vouched};
 use crate::support::{Answer, Config, Issuer, Reply, Scope, Service, Upstream, World, eventually, now};
 
 pub(crate) const GUEST: &str = "/auth/guest";

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::config::Config;
-use super::introspector::form;
 use super::lock;
 use super::reply::Reply;
 use super::wire::{Request, Responder};
@@ -96,4 +96,9 @@ impl Siteverify {
 /// The answer about a good proof, as Turnstile writes it.
 pub(crate) fn vouched() -> Value {
     json!({"success": true, "challenge_ts": "2026-01-01T00:00:00Z", "hostname": HOST, "error-codes": [], "action": "voice", "cdata": ""})
+}
+
+/// The fields of a form.
+pub(crate) fn form(request: &Request) -> BTreeMap<String, String> {
+    form_urlencoded::parse(&request.body).into_owned().collect()
 }
