@@ -142,11 +142,12 @@ fn realtime() {}
     params(
         ("profile" = Option<String>, Query, description = "Name of a profile with `api = \"translation\"`; absent: `default`"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. A retry under the same key within 10 minutes is booked once, at most three times"),
+        ("Ephemint-User" = Option<String>, Header, description = "The user that a server acts for, 1 to 256 characters. Read only with an API key that may act for users"),
         ("X-Request-ID" = Option<String>, Header, description = "1 to 128 of `A-Za-z0-9._-`; kept, otherwise replaced"),
     ),
     request_body(content = MintRequest, description = "May be left out. At most 16 KiB, nested at most 16 deep, no duplicate keys"),
     responses(
-        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String))),
+        (status = 200, description = "The secret. It is handed out once and kept nowhere", body = ClientSecret, headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("X-Request-ID" = String), ("DPoP-Nonce" = String, description = "For the next proof, where proofs need one"))),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -263,7 +264,7 @@ mod tests {
             (names, mint["requestBody"].clone(), mint["responses"]["200"].clone())
         };
         let (names, body, minted) = described("/v1/realtime/client_secrets");
-        assert_eq!(names, ["profile", "Idempotency-Key", "X-Request-ID"]);
+        assert_eq!(names, ["profile", "Idempotency-Key", "Ephemint-User", "X-Request-ID"]);
         assert!(minted["headers"]["RateLimit"].is_object(), "{minted:#}");
         assert_eq!(described("/v1/realtime/translations/client_secrets"), (names, body, minted));
     }

@@ -150,6 +150,9 @@ async fn what_the_provider_does_not_vouch_for_is_refused() {
         house.provider.answer(&proof, answer);
         house.show(&proof).await.expect_problem(401, "invalid_token");
     }
+    house.provider.always(Some(Reply::json(400, &refused("invalid-input-response"))));
+    house.show("proof-that-is-no-good-request").await.expect_problem(401, "invalid_token");
+    house.provider.always(None);
     house.provider.answer("proof-with-capital-letters", changed("hostname", json!("APP.example.com")));
     house.show("proof-with-capital-letters").await.expect(200);
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::config::Config;
 use super::lock;

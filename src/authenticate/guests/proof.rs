@@ -88,7 +88,9 @@ impl Provider {
         }
         let body = outbound::body(reqwest::Body::from(response), MAX_BODY).await.map_err(NoAnswer::Body)?;
         match parse_strict(&body) {
-            Ok(Value::Object(answer)) if status == StatusCode::OK || names_secret(&answer) => Ok(answer),
+            Ok(Value::Object(answer)) if status == StatusCode::OK || answer.get("success") == Some(&Value::Bool(false)) => {
+                Ok(answer)
+            }
             _ if status != StatusCode::OK => Err(NoAnswer::Status(status)),
             _ => Err(NoAnswer::Malformed),
         }
