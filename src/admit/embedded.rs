@@ -41,6 +41,14 @@ struct Leases {
     sweep_at: usize,
 }
 
+/// A lease that a retry relies on.
+#[derive(PartialEq, Eq)]
+pub(super) struct Resumed {
+    /// Its end before, if it was held.
+    before: Option<Duration>,
+    until: Duration,
+}
+
 impl Leases {
     /// How many are held now, counted no further than `most`.
     fn held(&mut self, most: u64, now: Duration) -> u64 {
@@ -139,19 +147,46 @@ impl Counts {
         lease.map(|end| *end = until).is_some()
     }
 
-    pub(super) fn holds(&self, user: &UserOfProfile, session: SessionId, now: Duration) -> bool {
-        self.shard(user).counts.get(user).is_some_and(|count| count.leases.until.get(&session).is_some_and(|until| *until > now))
+    /// Holds a place for another secret of a session that was booked before, or takes one again when its lease has run out.
+    pub(super) fn resume(
+        &self,
+        user: &UserOfProfile,
+        session: SessionId,
+        limits: &Limits,
+        ttl: Ttl,
+        clock: &SharedClock,
+    ) -> Result<(Standing, Option<Resumed>), Denied> {
+        let (now, wall) = (clock.steady(), clock.wall());
+        let mut shard = self.shard(user);
+        let count = shard.count(user, now, Month::of(wall))?;
+        let standing = Rate::per_minute(limits.mints_per_minute).standing(count.arrival, now);
+        let Some(most) = limits.concurrent_calls else { return Ok((standing, None)) };
+        let before = count.leases.until.get(&session).copied().filter(|until| *until > now);
+        if before.is_none() && count.leases.held(most, now) >= most {
+            let retry_after = count.leases.first_free(now);
+            return Err(Denied::Limited { rule: Rule::ConcurrentCalls, standing, retry_after });
+        }
+        let until = before.max(Some(now + Duration::from_secs(ttl.seconds()))).unwrap_or_default();
+        count.leases.until.insert(session, until);
+        Ok((standing, Some(Resumed { before, until })))
+    }
+
+    /// Undoes `resume`, unless the lease was changed since: then others rely on it.
+    pub(super) fn suspend(&self, user: &UserOfProfile, session: SessionId, resumed: &Resumed) {
+        let mut shard = self.shard(user);
+        let Some(count) = shard.counts.get_mut(user) else { return };
+        if count.leases.until.get(&session) == Some(&resumed.until) {
+            match resumed.before {
+                Some(before) => count.leases.until.insert(session, before),
+                None => count.leases.until.remove(&session),
+            };
+        }
     }
 
     pub(super) fn release(&self, user: &UserOfProfile, session: SessionId) {
         if let Some(count) = self.shard(user).counts.get_mut(user) {
             count.leases.until.remove(&session);
         }
-    }
-
-    pub(super) fn standing(&self, user: &UserOfProfile, limits: &Limits, now: Duration) -> Standing {
-        let arrival = self.shard(user).counts.get(user).map_or(Duration::ZERO, |count| count.arrival);
-        Rate::per_minute(limits.mints_per_minute).standing(arrival, now)
     }
 
     fn shard(&self, user: &UserOfProfile) -> MutexGuard<'_, Shard> {
@@ -221,6 +256,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Counts, Denied, Limits, Rule, SHARDS, SessionId, SharedClock, Ttl, UserOfProfile};
+    use crate::domain::clock::Clock as _;
     use crate::domain::clock::manual::ManualClock;
     use crate::domain::ids::Pseudonymizer;
     use crate::domain::secret::Secret;
@@ -274,6 +310,48 @@ mod tests {
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_secs(61));
         assert!(book(SessionId::new()).is_ok());
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_is_taken_again_only_when_a_place_is_free() {
+        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let shared: SharedClock = clock.clone();
+        let (alice, limits) = (user("alice"), limits(2, Some(1), Some(2)));
+        let book = |session| counts.book(&alice, session, &limits, Ttl::MIN, &shared);
+        let resume = |session| counts.resume(&alice, session, &limits, Ttl::MIN, &shared);
+        let (first, second) = (SessionId::new(), SessionId::new());
+        assert!(book(first).is_ok());
+        clock.advance(Duration::from_mins(1));
+        let (_, resumed) = resume(first).ok().unwrap();
+        assert_eq!(refusal(book(second)), (Rule::ConcurrentCalls, 60));
+        counts.suspend(&alice, first, &resumed.unwrap());
+        assert!(book(second).is_ok(), "what was resumed was given back, and nothing was booked twice");
+        assert_eq!(refusal(resume(first).map(|(standing, _)| standing)), (Rule::ConcurrentCalls, 60));
+        clock.advance(Duration::from_mins(1));
+        assert!(resume(first).is_ok());
+    }
+
+    #[test]
+    fn a_retry_that_fails_leaves_the_lease_as_others_need_it() {
+        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let shared: SharedClock = clock.clone();
+        let (alice, limits) = (user("alice"), limits(10, Some(1), None));
+        let resume = |session| counts.resume(&alice, session, &limits, Ttl::MIN, &shared).ok().unwrap().1.unwrap();
+        let (first, second) = (SessionId::new(), SessionId::new());
+        let book = || counts.book(&alice, second, &limits, Ttl::MIN, &shared);
+        assert!(counts.book(&alice, first, &limits, Ttl::MIN, &shared).is_ok());
+        clock.advance(Duration::from_secs(20));
+        let fails = resume(first);
+        counts.suspend(&alice, first, &fails);
+        assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 40), "the first secret's lease is as it was");
+        let fails = resume(first);
+        assert!(counts.hold_until(&alice, first, clock.steady() + Duration::from_secs(50)));
+        counts.suspend(&alice, first, &fails);
+        assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 50), "another retry's lease is kept");
+        let late = resume(first);
+        counts.release(&alice, first);
+        counts.suspend(&alice, first, &late);
+        assert!(book().is_ok(), "an ended session does not come back");
     }
 
     #[test]

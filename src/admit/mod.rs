@@ -12,8 +12,8 @@ use crate::config::Limits;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
-use embedded::Counts;
-use idempotency::{Claim, Records};
+use embedded::{Counts, Resumed};
+use idempotency::{Claim, First, Records};
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
 
 /// A retry's name, as the caller wrote it, and the digest of what it asks for.
@@ -29,9 +29,12 @@ pub(crate) enum Denied {
     /// The rule that refuses, and when to try again.
     #[error("{rule:?} refuses for {retry_after:?}")]
     Limited { rule: Rule, standing: Standing, retry_after: Duration },
-    /// The key was used for another request, is in use by one under way, or was used for as many retries as it is good for.
+    /// The key was used for another request, for a session that has ended, or for as many retries as it is good for.
     #[error("the idempotency key was used otherwise")]
     IdempotencyConflict,
+    /// The first request under the key took longer than a mint may take.
+    #[error("the first request under the idempotency key is still under way")]
+    UnderWay,
     /// As many users are counted as may be; unknown ones have to wait.
     #[error("no room to count another user")]
     Full,
@@ -55,7 +58,7 @@ pub(crate) struct Permit {
     session: SessionId,
     limits: Limits,
     standing: Standing,
-    retry_of: Option<IdempotencyKey>,
+    first: Option<First>,
     state: Booked,
 }
 
@@ -64,8 +67,8 @@ pub(crate) struct Permit {
 enum Booked {
     /// Booked for this permit; to be given back.
     Here,
-    /// Booked by the first request under the same idempotency key.
-    Before,
+    /// Booked by the first request under the same idempotency key; its lease goes on, or is to be given back.
+    Before(Option<Resumed>),
     Spent,
 }
 
@@ -83,7 +86,7 @@ impl Permit {
 
     /// Whether the first request under the same idempotency key booked it.
     pub(crate) fn is_retry(&self) -> bool {
-        self.state == Booked::Before
+        matches!(self.state, Booked::Before(_))
     }
 
     /// What is left of the rate, for the `RateLimit` headers.
@@ -97,8 +100,8 @@ impl Permit {
         if self.limits.concurrent_calls.is_some() {
             self.books.counts.hold_until(&self.user, self.session, self.books.clock.steady() + left);
         }
-        if let (Booked::Here, Some(key)) = (&self.state, &self.retry_of) {
-            self.books.records.minted(&self.user, key);
+        if let Some(first) = self.first.take() {
+            first.minted();
         }
         self.state = Booked::Spent;
     }
@@ -106,11 +109,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.state == Booked::Here {
-            self.books.counts.refund(&self.user, self.session, &self.limits);
-            if let Some(key) = &self.retry_of {
-                self.books.records.forget(&self.user, key);
-            }
+        // `first` is dropped after this: whoever waits for it finds the booking given back.
+        match &self.state {
+            Booked::Here => self.books.counts.refund(&self.user, self.session, &self.limits),
+            Booked::Before(Some(resumed)) => self.books.counts.suspend(&self.user, self.session, resumed),
+            Booked::Before(None) | Booked::Spent => {}
         }
     }
 }
@@ -120,28 +123,50 @@ impl Admission {
         Self { books: Arc::new(Books { counts: Counts::default(), records: Records::new(), clock }) }
     }
 
-    /// Books one mint. Nothing is taken when any rule refuses. A retry under the same key is not booked again.
-    pub(crate) fn admit(&self, grant: &Grant, retry_of: Option<&IdempotencyKey>) -> Result<Permit, Denied> {
+    /// Books one mint. Nothing is taken when any rule refuses. A retry under the same key is not booked again, but needs a place; it waits
+    /// for the first request to be done, and is refused when its session is not open any more.
+    pub(crate) async fn admit(
+        &self,
+        grant: &Grant,
+        retry_of: Option<&IdempotencyKey>,
+        is_open: impl Fn(SessionId) -> bool,
+    ) -> Result<Permit, Denied> {
         let books = &self.books;
         let user = UserOfProfile { user: *grant.principal().user(), profile: grant.profile().name().clone() };
         let limits = *grant.profile().limits();
-        let claim = retry_of.map_or_else(|| Ok(Claim::First(SessionId::new())), |key| books.records.claim(&user, key))?;
-        let (session, standing, state) = match claim {
-            Claim::First(session) => {
-                let booked = books.counts.book(&user, session, &limits, grant.ttl(), &books.clock);
-                let standing = booked.inspect_err(|_| retry_of.into_iter().for_each(|key| books.records.forget(&user, key)))?;
-                (session, standing, Booked::Here)
-            }
-            Claim::Retry(session) => {
-                let now = books.clock.steady();
-                // A session that was ended gave its place away; its key brings it back no more.
-                if limits.concurrent_calls.is_some() && !books.counts.holds(&user, session, now) {
+        let claim = match retry_of {
+            Some(key) => Some(books.records.claim(&user, key, grant.profile().upstream().timeout).await?),
+            None => None,
+        };
+        let permit = |session, standing, first, state| Permit {
+            books: books.clone(),
+            user: user.clone(),
+            session,
+            limits,
+            standing,
+            first,
+            state,
+        };
+        let first = match claim {
+            Some(Claim::Retry(retry)) => {
+                let session = retry.session();
+                if !is_open(session) {
                     return Err(Denied::IdempotencyConflict);
                 }
-                (session, books.counts.standing(&user, &limits, now), Booked::Before)
+                return match books.counts.resume(&user, session, &limits, grant.ttl(), &books.clock) {
+                    Ok((standing, resumed)) => Ok(permit(session, standing, None, Booked::Before(resumed))),
+                    Err(denied) => {
+                        retry.give_back();
+                        Err(denied)
+                    }
+                };
             }
+            Some(Claim::First(first)) => Some(first),
+            None => None,
         };
-        Ok(Permit { books: books.clone(), user, session, limits, standing, retry_of: retry_of.cloned(), state })
+        let session = first.as_ref().map_or_else(SessionId::new, First::session);
+        let standing = books.counts.book(&user, session, &limits, grant.ttl(), &books.clock)?;
+        Ok(permit(session, standing, first, Booked::Here))
     }
 
     /// Ends the lease of a session before it expires.
