@@ -115,7 +115,7 @@ impl App {
         let (metrics, registry) = Metrics::new(clock.wall());
         let outbound = Outbound::new()?;
         let upstreams = Shared::all(&config.upstreams);
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(metrics.panics.clone());
         let page = Page::of(&config);
         let (mut server, admin) = (config.server, config.admin);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)

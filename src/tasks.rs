@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
+use prometheus_client::metrics::counter::Counter;
 use tokio::task::spawn_local;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -22,6 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     abandoned: Arc<AtomicBool>,
+    panics: Counter,
 }
 
 /// Why work has no result.
@@ -36,6 +38,11 @@ pub(crate) enum Unfinished {
 }
 
 impl Tasks {
+    /// Panics of the work are caught, and counted in `panics`.
+    pub(crate) fn new(panics: Counter) -> Self {
+        Self { panics, ..Self::default() }
+    }
+
     /// Runs `work` to its end, whether or not the returned future is polled that far. Must be polled on a worker's thread.
     pub(crate) async fn finish<T: 'static>(&self, work: Pin<Box<dyn Future<Output = T>>>) -> Result<T, Unfinished> {
         // The token comes first: `drain` then either sees this work, or this sees that the door is closed.
@@ -43,7 +50,7 @@ impl Tasks {
         if self.tracker.is_closed() {
             return Err(Unfinished::ShuttingDown);
         }
-        let work = Some(Counted { work: AssertUnwindSafe(work).catch_unwind(), _token: token });
+        let work = Some(Counted { work: AssertUnwindSafe(work).catch_unwind(), panics: self.panics.clone(), _token: token });
         // Polled in place, which is cheaper than a task; what is left of it becomes one only when the caller is dropped.
         Finished { work, abandoned: self.abandoned.clone() }.await.map_err(|_panic| Unfinished::Panicked)
     }
@@ -60,17 +67,22 @@ impl Tasks {
     }
 }
 
-/// Work, and its place in the count.
+/// Work, and its place in the count: it falls only when this is dropped.
 struct Counted<T> {
     work: CatchUnwind<AssertUnwindSafe<Pin<Box<dyn Future<Output = T>>>>>,
+    panics: Counter,
     _token: TaskTrackerToken,
 }
 
-impl<T> Counted<T> {
-    /// Runs to the end. Takes all of itself along: the count falls only when the work is done.
-    async fn unheard(self) {
-        let Self { work, _token } = self;
-        drop(work.await);
+impl<T> Future for Counted<T> {
+    type Output = std::thread::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = self.work.poll_unpin(context);
+        if matches!(outcome, Poll::Ready(Err(_))) {
+            self.panics.inc();
+        }
+        outcome
     }
 }
 
@@ -85,7 +97,7 @@ impl<T> Future for Finished<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(counted) = &mut self.work else { return Poll::Pending };
-        let outcome = counted.work.poll_unpin(context);
+        let outcome = counted.poll_unpin(context);
         if outcome.is_ready() {
             self.work = None;
         }
@@ -97,7 +109,7 @@ impl<T> Drop for Finished<T> {
     fn drop(&mut self) {
         let Some(counted) = self.work.take() else { return };
         if !self.abandoned.load(Ordering::Acquire) {
-            spawn_local(counted.unheard());
+            spawn_local(async move { drop(counted.await) });
         }
     }
 }
@@ -110,7 +122,7 @@ mod tests {
 
     use tokio::task::LocalSet;
 
-    use super::{Tasks, Unfinished};
+    use super::{Counter, Tasks, Unfinished};
 
     #[tokio::test]
     async fn work_goes_on_when_its_caller_is_dropped_and_drain_waits_for_it() {
@@ -133,9 +145,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_result() {
-        let outcome = Tasks::default().finish(Box::pin(async { panic!("expected in this test") })).await;
+    async fn a_panic_is_a_result_and_is_counted() {
+        let panics = Counter::default();
+        let outcome = Tasks::new(panics.clone()).finish(Box::pin(async { panic!("expected in this test") })).await;
         assert!(matches!(outcome, Err::<(), _>(Unfinished::Panicked)));
+        assert_eq!(panics.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_that_no_caller_is_left_to_hear_of_is_counted() {
+        let panics = Counter::default();
+        let tasks = Tasks::new(panics.clone());
+        let work = Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            panic!("expected in this test")
+        });
+        LocalSet::new()
+            .run_until(async {
+                let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish::<()>(work)).await;
+                assert!(cut.is_err());
+                tasks.drain().await;
+            })
+            .await;
+        assert_eq!(panics.get(), 1);
     }
 
     #[tokio::test]

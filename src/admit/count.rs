@@ -65,7 +65,16 @@ impl Leases {
     }
 }
 
+/// A lease that a retry relies on.
+#[derive(PartialEq, Eq)]
+pub(super) struct Resumed {
+    /// Its end before, if it was held.
+    before: Option<Duration>,
+    until: Duration,
+}
+
 /// A rule has no room for one more.
+#[derive(Clone, Copy)]
 pub(super) struct Exceeded {
     pub(super) rule: Rule,
     pub(super) standing: Standing,
@@ -108,6 +117,36 @@ impl Count {
         }
         self.known_until = self.known_until.max(known_until);
         rate.standing(self.arrival, now.steady)
+    }
+
+    /// Whether a session that was booked before has its place still, or would find one free. Takes nothing.
+    pub(super) fn may_resume(&mut self, limits: &Limits, session: SessionId, now: &Moment) -> Result<(), Exceeded> {
+        let steady = now.steady;
+        let Some(most) = limits.concurrent_calls.filter(|_| !self.holds(session, steady)) else { return Ok(()) };
+        if self.leases.held(most, steady) < most {
+            return Ok(());
+        }
+        let standing = self.standing(limits, steady);
+        Err(Exceeded { rule: Rule::ConcurrentCalls, standing, retry_after: self.leases.first_free(steady) })
+    }
+
+    /// Holds a place for another secret of a session, or takes one again. It must be free to.
+    pub(super) fn resume(&mut self, limits: &Limits, session: SessionId, ttl: Ttl, now: &Moment) -> Option<Resumed> {
+        limits.concurrent_calls?;
+        let before = self.leases.until.get(&session).copied().filter(|until| *until > now.steady);
+        let until = before.unwrap_or_default().max(now.steady + Duration::from_secs(ttl.seconds()));
+        self.leases.until.insert(session, until);
+        Some(Resumed { before, until })
+    }
+
+    /// Undoes `resume`, unless the lease was changed since: then others rely on it.
+    pub(super) fn suspend(&mut self, session: SessionId, resumed: &Resumed) {
+        if self.leases.until.get(&session) == Some(&resumed.until) {
+            match resumed.before {
+                Some(before) => self.leases.until.insert(session, before),
+                None => self.leases.until.remove(&session),
+            };
+        }
     }
 
     /// Gives back what `take` took.

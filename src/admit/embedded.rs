@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Denied;
-use super::count::{Count, Moment};
+use super::count::{Count, Exceeded, Moment, Resumed};
 use super::rule::Standing;
 use super::subject::{Key, Subject, Subjects, Whose};
 use crate::domain::clock::SharedClock;
@@ -92,8 +92,36 @@ impl Counts {
         }
     }
 
-    pub(super) fn holds(&self, subject: &Subject, session: SessionId, now: Duration) -> bool {
-        self.shard(subject).counts.get(&subject.key).is_some_and(|count| count.holds(session, now))
+    /// Holds a place, with everyone who counts them, for another secret of a session that was booked before; or takes it again when its
+    /// lease has run out. Nothing is taken when there is none.
+    pub(super) fn resume(
+        &self,
+        subjects: &Subjects,
+        session: SessionId,
+        ttl: Ttl,
+        clock: &SharedClock,
+    ) -> Result<(Standing, Vec<Option<Resumed>>), Denied> {
+        let now = Moment::now(clock);
+        // Locked as in `book`.
+        let mut shards: Vec<_> = subjects.iter().map(|subject| self.shard(subject)).collect();
+        let counts = shards.iter_mut().zip(subjects.iter()).map(|(shard, subject)| shard.count(subject, &now));
+        let mut counts: Vec<_> = counts.collect::<Result<_, _>>()?;
+        for (count, subject) in counts.iter_mut().zip(subjects.iter()) {
+            count.may_resume(&subject.limits, session, &now).map_err(|exceeded| denied(subject, exceeded))?;
+        }
+        let resumed = counts.iter_mut().zip(subjects.iter());
+        let resumed = resumed.map(|(count, subject)| count.resume(&subject.limits, session, ttl, &now)).collect();
+        let standing = counts.iter().zip(subjects.iter()).map(|(count, subject)| count.standing(&subject.limits, now.steady));
+        Ok((standing.reduce(Standing::tighter).ok_or(Denied::Full)?, resumed))
+    }
+
+    /// Undoes `resume`.
+    pub(super) fn suspend(&self, subjects: &Subjects, session: SessionId, resumed: &[Option<Resumed>]) {
+        for (subject, resumed) in subjects.iter().zip(resumed) {
+            if let Some(resumed) = resumed {
+                self.change(subject, |count| count.suspend(session, resumed));
+            }
+        }
     }
 
     pub(super) fn release(&self, whose: Whose, key: &Key, session: SessionId) {
@@ -102,13 +130,9 @@ impl Counts {
         }
     }
 
-    /// The most restrictive standing of all.
-    pub(super) fn standing(&self, subjects: &Subjects, now: Duration) -> Standing {
-        let standing = |subject: &Subject| match self.shard(subject).counts.get(&subject.key) {
-            Some(count) => count.standing(&subject.limits, now),
-            None => Count::default().standing(&subject.limits, now),
-        };
-        subjects.more.iter().map(standing).fold(standing(&subjects.first), Standing::tighter)
+    #[cfg(test)]
+    fn holds(&self, subject: &Subject, session: SessionId, now: Duration) -> bool {
+        self.shard(subject).counts.get(&subject.key).is_some_and(|count| count.holds(session, now))
     }
 
     fn change(&self, subject: &Subject, change: impl FnOnce(&mut Count)) {
@@ -134,12 +158,12 @@ impl Counts {
 }
 
 fn has_room(count: &mut Count, subject: &Subject, now: &Moment) -> Result<(), Denied> {
-    count.has_room(&subject.limits, now).map_err(|exceeded| Denied::Limited {
-        whose: subject.whose,
-        rule: exceeded.rule,
-        standing: exceeded.standing,
-        retry_after: exceeded.retry_after,
-    })
+    count.has_room(&subject.limits, now).map_err(|exceeded| denied(subject, exceeded))
+}
+
+fn denied(subject: &Subject, exceeded: Exceeded) -> Denied {
+    let Exceeded { rule, standing, retry_after } = exceeded;
+    Denied::Limited { whose: subject.whose, rule, standing, retry_after }
 }
 
 impl Shard {
@@ -229,6 +253,48 @@ mod tests {
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_secs(61));
         assert!(book(SessionId::new()).is_ok());
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_is_taken_again_only_when_a_place_is_free() {
+        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let shared: SharedClock = clock.clone();
+        let alice = user("alice", limits(2, Some(1), Some(2)));
+        let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
+        let resume = |session| counts.resume(&alice, session, Ttl::MIN, &shared);
+        let (first, second) = (SessionId::new(), SessionId::new());
+        assert!(book(first).is_ok());
+        clock.advance(Duration::from_mins(1));
+        let (_, resumed) = resume(first).ok().unwrap();
+        assert_eq!(refusal(book(second)), (Rule::ConcurrentCalls, 60));
+        counts.suspend(&alice, first, &resumed);
+        assert!(book(second).is_ok(), "what was resumed was given back, and nothing was booked twice");
+        assert_eq!(refusal(resume(first).map(|(standing, _)| standing)), (Rule::ConcurrentCalls, 60));
+        clock.advance(Duration::from_mins(1));
+        assert!(resume(first).is_ok());
+    }
+
+    #[test]
+    fn a_retry_that_fails_leaves_the_lease_as_others_need_it() {
+        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let shared: SharedClock = clock.clone();
+        let alice = user("alice", limits(10, Some(1), None));
+        let resume = |session| counts.resume(&alice, session, Ttl::MIN, &shared).ok().unwrap().1;
+        let (first, second) = (SessionId::new(), SessionId::new());
+        let book = || counts.book(&alice, second, Ttl::MIN, &shared);
+        assert!(counts.book(&alice, first, Ttl::MIN, &shared).is_ok());
+        clock.advance(Duration::from_secs(20));
+        let fails = resume(first);
+        counts.suspend(&alice, first, &fails);
+        assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 40), "the first secret's lease is as it was");
+        let fails = resume(first);
+        counts.hold_until(&alice, first, shared.steady() + Duration::from_secs(50));
+        counts.suspend(&alice, first, &fails);
+        assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 50), "another retry's lease is kept");
+        let late = resume(first);
+        counts.release(Whose::User, &alice.first.key, first);
+        counts.suspend(&alice, first, &late);
+        assert!(book().is_ok(), "an ended session does not come back");
     }
 
     #[test]

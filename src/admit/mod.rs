@@ -15,8 +15,9 @@ use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
 use crate::domain::ttl::Ttl;
+use count::Resumed;
 use embedded::Counts;
-use idempotency::{Claim, Records};
+use idempotency::{Claim, First, Records};
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
 pub(crate) use subject::Whose;
 use subject::{Key, Subject, Subjects};
@@ -37,9 +38,12 @@ pub(crate) enum Denied {
     /// Too many proofs from one address. Holds when to try again.
     #[error("too many proofs: refused for {0:?}")]
     TooManyProofs(Duration),
-    /// The key was used for another request, is in use by one under way, or was used for as many retries as it is good for.
+    /// The key was used for another request, for a session that has ended, or for as many retries as it is good for.
     #[error("the idempotency key was used otherwise")]
     IdempotencyConflict,
+    /// The first request under the key took longer than a mint may take.
+    #[error("the first request under the idempotency key is still under way")]
+    UnderWay,
     /// As many users, guests or addresses are counted as may be; unknown ones have to wait.
     #[error("no room to count another one")]
     Full,
@@ -67,7 +71,7 @@ pub(crate) struct Permit {
     subjects: Subjects,
     session: SessionId,
     standing: Standing,
-    retry_of: Option<IdempotencyKey>,
+    first: Option<First>,
     state: Booked,
 }
 
@@ -76,8 +80,8 @@ pub(crate) struct Permit {
 enum Booked {
     /// Booked for this permit; to be given back.
     Here,
-    /// Booked by the first request under the same idempotency key.
-    Before,
+    /// Booked by the first request under the same idempotency key; its leases go on, or are to be given back.
+    Before(Vec<Option<Resumed>>),
     Spent,
 }
 
@@ -88,7 +92,7 @@ impl Permit {
 
     /// Whether the first request under the same idempotency key booked it.
     pub(crate) fn is_retry(&self) -> bool {
-        self.state == Booked::Before
+        matches!(self.state, Booked::Before(_))
     }
 
     /// What is left of the rate, for the `RateLimit` headers.
@@ -100,8 +104,8 @@ impl Permit {
     pub(crate) fn spend(mut self, expires_at: u64) {
         let left = Duration::from_secs(expires_at).saturating_sub(self.books.clock.wall());
         self.books.counts.hold_until(&self.subjects, self.session, self.books.clock.steady() + left);
-        if let (Booked::Here, Some(key)) = (&self.state, &self.retry_of) {
-            self.books.records.minted(&self.subjects.first.key.name, key);
+        if let Some(first) = self.first.take() {
+            first.minted();
         }
         self.state = Booked::Spent;
     }
@@ -109,11 +113,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.state == Booked::Here {
-            self.books.counts.refund(&self.subjects, self.session);
-            if let Some(key) = &self.retry_of {
-                self.books.records.forget(&self.subjects.first.key.name, key);
-            }
+        // `first` is dropped after this: whoever waits for it finds the booking given back.
+        match &self.state {
+            Booked::Here => self.books.counts.refund(&self.subjects, self.session),
+            Booked::Before(resumed) => self.books.counts.suspend(&self.subjects, self.session, resumed),
+            Booked::Spent => {}
         }
     }
 }
@@ -126,28 +130,48 @@ impl Admission {
     }
 
     /// Books one mint with everyone whose limits it comes under. Nothing is taken when any rule refuses. A retry under the same key is
-    /// not booked again.
-    pub(crate) fn admit(&self, grant: &Grant, retry_of: Option<&IdempotencyKey>) -> Result<Permit, Denied> {
+    /// not booked again, but needs a place; it waits for the first request to be done, and is refused when its session is not open any
+    /// more.
+    pub(crate) async fn admit(
+        &self,
+        grant: &Grant,
+        retry_of: Option<&IdempotencyKey>,
+        is_open: impl Fn(SessionId) -> bool,
+    ) -> Result<Permit, Denied> {
         let books = &self.books;
         let subjects = books.subjects(grant);
-        let user = &subjects.first.key.name;
-        let claim = retry_of.map_or_else(|| Ok(Claim::First(SessionId::new())), |key| books.records.claim(user, key))?;
-        let (session, standing, state) = match claim {
-            Claim::First(session) => {
-                let booked = books.counts.book(&subjects, session, grant.ttl(), &books.clock);
-                let standing = booked.inspect_err(|_| retry_of.into_iter().for_each(|key| books.records.forget(user, key)))?;
-                (session, standing, Booked::Here)
-            }
-            Claim::Retry(session) => {
-                let (first, now) = (&subjects.first, books.clock.steady());
-                // A session that was ended gave its place away; its key brings it back no more.
-                if first.limits.concurrent_calls.is_some() && !books.counts.holds(first, session, now) {
+        let claim = match retry_of {
+            Some(key) => Some(books.records.claim(&subjects.first.key.name, key, grant.profile().upstream().timeout).await?),
+            None => None,
+        };
+        let permit = |subjects, session, standing, first, state| Permit {
+            books: books.clone(),
+            subjects,
+            session,
+            standing,
+            first,
+            state,
+        };
+        let first = match claim {
+            Some(Claim::Retry(retry)) => {
+                let session = retry.session();
+                if !is_open(session) {
                     return Err(Denied::IdempotencyConflict);
                 }
-                (session, books.counts.standing(&subjects, now), Booked::Before)
+                return match books.counts.resume(&subjects, session, grant.ttl(), &books.clock) {
+                    Ok((standing, resumed)) => Ok(permit(subjects, session, standing, None, Booked::Before(resumed))),
+                    Err(denied) => {
+                        retry.give_back();
+                        Err(denied)
+                    }
+                };
             }
+            Some(Claim::First(first)) => Some(first),
+            None => None,
         };
-        Ok(Permit { books: books.clone(), subjects, session, standing, retry_of: retry_of.cloned(), state })
+        let session = first.as_ref().map_or_else(SessionId::new, First::session);
+        let standing = books.counts.book(&subjects, session, grant.ttl(), &books.clock)?;
+        Ok(permit(subjects, session, standing, first, Booked::Here))
     }
 
     /// Counts one proof of a client's network that is about to be checked.

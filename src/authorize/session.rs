@@ -56,7 +56,7 @@ impl Rules {
             return Ok(Shaped::AsProfile);
         }
         // Serializing values that were parsed from JSON cannot fail; were it to, the request is refused rather than widened.
-        let text = serde_json::to_string(&Merged { base: Some(profile), asked })
+        let text = serde_json::to_string(&Merged { rules: Some(self), base: Some(profile), asked })
             .map_err(|_| Forbidden::Field { pointer: String::new(), other_value_allowed: false })?;
         Ok(Shaped::Changed(text))
     }
@@ -88,8 +88,10 @@ impl Rules {
     }
 }
 
-/// Writes the profile's fields with the client's laid over them, without a copy of either.
+/// Writes the profile's fields with the client's laid over them, without a copy of either. Only containers on the way to what a rule
+/// lets the client set are merged: the value itself is written exactly as it was asked for.
 struct Merged<'a> {
+    rules: Option<&'a Rules>,
     base: Option<&'a Map<String, Value>>,
     asked: &'a Map<String, Value>,
 }
@@ -98,10 +100,11 @@ impl Serialize for Merged<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (key, own) in self.base.into_iter().flatten() {
+            let rules = self.rules.and_then(|rules| rules.below.get(key));
             match (own, self.asked.get(key)) {
                 (own, None) => map.serialize_entry(key, own)?,
-                (Value::Object(own), Some(Value::Object(asked))) => {
-                    map.serialize_entry(key, &Merged { base: Some(own), asked })?;
+                (Value::Object(own), Some(Value::Object(asked))) if rules.is_none_or(|rules| rules.here.is_none()) => {
+                    map.serialize_entry(key, &Merged { rules, base: Some(own), asked })?;
                 }
                 (_, Some(asked)) => map.serialize_entry(key, asked)?,
             }
@@ -183,6 +186,22 @@ mod tests {
             json!({"output": {"voice": "cedar", "speed": 1.0}, "input": {"transcription": {"language": "de"}}})
         );
         assert_eq!(merged["instructions"], "be kind");
+    }
+
+    #[test]
+    fn what_a_rule_allows_replaces_the_profiles_value_as_a_whole() {
+        let output = json!({"voice": "cedar", "format": {"type": "audio/pcmu"}});
+        for rules in [
+            vec![("/audio/output", None)],
+            vec![("/audio/output", Some(json!([{"voice": "other"}, output])))],
+            vec![("/audio/output", None), ("/audio/output/speed", None)],
+        ] {
+            let merged = shape(&rules, &json!({"audio": {"output": output}})).unwrap().unwrap();
+            assert_eq!(merged["audio"]["output"], output, "{rules:?}");
+            assert_eq!(merged["instructions"], "be kind");
+        }
+        let merged = shape(&[("/audio", None)], &json!({"audio": {}})).unwrap().unwrap();
+        assert_eq!(merged["audio"], json!({}));
     }
 
     #[test]

@@ -340,9 +340,14 @@ impl From<Denied> for Refusal {
             }
             Denied::IdempotencyConflict => Self::new(
                 Code::IdempotencyConflict,
-                "This Idempotency-Key belongs to another request, to one still under way, to one that has ended, or was retried three times; send a new key.",
+                "This Idempotency-Key belongs to another request, to a session that has ended, or was retried three times; send a new key.",
             )
             .about("Idempotency-Key"),
+            Denied::UnderWay => Self::new(
+                Code::UpstreamTimeout,
+                "The first request under this Idempotency-Key is still under way; try again with the same key.",
+            )
+            .retry_after(1),
             Denied::Full => overloaded(),
         }
     }

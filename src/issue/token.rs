@@ -139,11 +139,10 @@ impl Issuer {
         let mut entry = self.entry(call);
         name(&mut entry, grant.principal());
         name_profile(&mut entry, grant.profile());
-        let (permit, minted) = match self.admitted(&mut entry, call, grant, retry_of).await {
+        let (permit, minted, binding) = match self.admitted(&mut entry, call, grant, retry_of).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.record_refusal(entry, call, refusal).await),
         };
-        let binding = self.stages.bindings.bind(grant, permit.session(), &minted);
         entry.served(minted.served());
         entry.expires_at = Some(minted.expires_at());
         (entry.outcome, entry.status) = ("minted", 200);
@@ -171,14 +170,15 @@ impl Issuer {
         call: &Call,
         grant: &Grant,
         retry_of: Option<&IdempotencyKey>,
-    ) -> Result<(Permit, Minted), Refusal> {
-        let permit = self.stages.admission.admit(grant, retry_of)?;
+    ) -> Result<(Permit, Minted, Binding), Refusal> {
+        let stages = &self.stages;
+        let is_open = |session| stages.bindings.is_open(grant.principal().user(), session);
+        let permit = stages.admission.admit(grant, retry_of, is_open).await?;
         entry.session_id = Some(permit.session());
-        if permit.is_retry() && self.stages.bindings.has_ended(grant.principal().user(), permit.session()) {
-            return Err(Denied::IdempotencyConflict.into());
-        }
         let minted = self.provider.mint(grant, &permit, call.trace.as_ref()).await?;
-        Ok((permit, minted))
+        // Ended while its retry was under way: the secret is dropped unseen.
+        let binding = stages.bindings.bind(grant, permit.session(), &minted).ok_or(Denied::IdempotencyConflict)?;
+        Ok((permit, minted, binding))
     }
 
     fn entry<'a>(&self, call: &'a Call) -> Entry<'a> {

@@ -32,3 +32,37 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(place, "panic");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use crate::config::{LogFormat, Telemetry};
+
+    const IN_CHILD: &str = "EPHEMINT_TEST_PANICS";
+
+    /// Runs itself once more as a process of its own, because the hook and standard error are the whole process's.
+    #[test]
+    fn a_panic_is_logged_by_its_place_and_without_its_message() {
+        if std::env::var_os(IN_CHILD).is_some() {
+            let logs = super::start(&Telemetry { log: "info".into(), format: LogFormat::Json });
+            let caught = std::panic::catch_unwind(|| panic!("sk-canary in a panic's message"));
+            assert!(caught.is_err());
+            drop(logs);
+            return;
+        }
+        let name = concat!(module_path!(), "::a_panic_is_logged_by_its_place_and_without_its_message");
+        let name = name.split_once("::").map_or(name, |(_, name)| name);
+        let this = std::env::current_exe().unwrap();
+        let mut child = Command::new(this);
+        child.args([name, "--exact", "--nocapture"]).env(IN_CHILD, "1").env("RUST_BACKTRACE", "full");
+        let output = child.output().unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains("1 passed"), "{out}{error}");
+        assert!(!out.contains("canary") && !error.contains("canary"), "{out}{error}");
+        let lines: Vec<serde_json::Value> = error.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "{error}");
+        assert_eq!(lines[0]["message"], "panic");
+        assert!(lines[0]["place"].as_str().unwrap().starts_with(file!()), "{error}");
+    }
+}

@@ -164,6 +164,28 @@ async fn allowed_values_are_the_only_ones() {
 }
 
 #[tokio::test]
+async fn an_allowed_value_goes_up_as_it_was_sent_without_the_profiles_own_members() {
+    let world = World::with(|config| {
+        config
+            .set("profiles.default.session.audio.input.turn_detection", r#"{ type = "server_vad", threshold = 0.6 }"#)
+            .set("profiles.default.session.audio.input.transcription", r#"{ model = "whisper-1", language = "en" }"#)
+            .set(
+                "profiles.default.client_may_set",
+                r#"[{ pointer = "/audio/input/turn_detection", one_of = [{ type = "semantic_vad" }] }, "/audio/input/transcription"]"#,
+            )
+    });
+    let input = json!({"turn_detection": {"type": "semantic_vad"}, "transcription": {"model": "gpt-4o-transcribe"}});
+    let body = json!({"session": {"audio": {"input": input}}});
+    world.service.mint_with(&world.bearer("alice"), &body).await.expect_minted();
+    let sent = world.upstream.last().json();
+    assert_eq!(sent["session"]["audio"], json!({"input": input, "output": {"voice": "marin"}}));
+    let body = json!({"session": {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}});
+    world.service.mint_with(&world.bearer("alice"), &body).await.expect_minted();
+    let sent = world.upstream.last().json();
+    assert_eq!(sent["session"]["audio"]["input"]["transcription"], json!({"model": "whisper-1", "language": "en"}));
+}
+
+#[tokio::test]
 async fn an_allowed_pointer_covers_its_own_place_only() {
     let world = World::with(|config| config.set("profiles.default.client_may_set", r#"["/audio/input/transcription/language"]"#));
     let token = world.bearer("alice");

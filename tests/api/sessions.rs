@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use crate::support::World;
+use crate::support::{Reply, World, eventually, minted_until, now};
 
 async fn listed(world: &World, token: &str) -> String {
     let answer = world.service.get("/v1/sessions", token).await;
@@ -65,6 +65,24 @@ async fn ending_a_session_answers_204_and_again_204() {
     let list = listed(&world, &token).await;
     assert!(list.contains(&other), "{list}");
     world.service.get(&format!("/v1/sessions/{other}"), &token).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_session_is_shown_until_its_secret_expires_and_can_still_be_ended_then() {
+    let world = World::start();
+    let (alice, bob) = (world.bearer("alice"), world.bearer("bob"));
+    world.upstream.script(Reply::json(200, &minted_until(now() + 2)));
+    let session = world.service.mint(&alice).await.expect_session();
+    let path = format!("/v1/sessions/{session}");
+    let gone = async || (world.service.get(&path, &alice).await.status == 404).then_some(());
+    eventually("the secret expires", 10, gone).await;
+    world.service.get(&path, &alice).await.expect_problem(404, "not_found");
+    assert!(!listed(&world, &alice).await.contains(&session));
+    world.service.delete(&path, &bob).await.expect_problem(404, "not_found");
+    for _ in 0..2 {
+        world.service.delete(&path, &alice).await.expect(204);
+    }
+    world.service.get(&path, &alice).await.expect_problem(404, "not_found");
 }
 
 #[tokio::test]

@@ -217,7 +217,8 @@ pub(crate) struct RawProfile {
     /// Who may use it. Default: every authenticated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) allow: Option<RawAllow>,
-    /// JSON pointers into `session` that the client may set, optionally to given values only.
+    /// JSON pointers into `session` that the client may set, optionally to given values only. Such a value replaces the profile's as a
+    /// whole.
     pub(crate) client_may_set: Vec<RawMaySet>,
     /// What the session is. Sent upstream as it stands.
     pub(crate) session: Map<String, Value>,
