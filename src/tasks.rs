@@ -120,23 +120,24 @@ mod tests {
     use std::rc::Rc;
     use std::time::Duration;
 
+    use tokio::sync::oneshot;
     use tokio::task::LocalSet;
 
-    use super::{Counter, Tasks, Unfinished};
+    use super::{Counter, FutureExt, Tasks, Unfinished};
 
     #[tokio::test]
     async fn work_goes_on_when_its_caller_is_dropped_and_drain_waits_for_it() {
         let tasks = Tasks::default();
-        let done = Rc::new(Cell::new(false));
+        let (done, (go, gate)) = (Rc::new(Cell::new(false)), oneshot::channel::<()>());
         LocalSet::new()
             .run_until(async {
                 let mark = done.clone();
                 let work = async move {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    gate.await.unwrap();
                     mark.set(true);
                 };
-                let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(Box::pin(work))).await;
-                assert!(cut.is_err() && !done.get());
+                assert!(tasks.finish(Box::pin(work)).now_or_never().is_none() && !done.get());
+                go.send(()).unwrap();
                 tasks.drain().await;
                 assert!(done.get());
                 assert!(matches!(tasks.finish(Box::pin(async {})).await, Err(Unfinished::ShuttingDown)));
@@ -156,14 +157,15 @@ mod tests {
     async fn a_panic_that_no_caller_is_left_to_hear_of_is_counted() {
         let panics = Counter::default();
         let tasks = Tasks::new(panics.clone());
+        let (go, gate) = oneshot::channel::<()>();
         let work = Box::pin(async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            gate.await.unwrap();
             panic!("expected in this test")
         });
         LocalSet::new()
             .run_until(async {
-                let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish::<()>(work)).await;
-                assert!(cut.is_err());
+                assert!(tasks.finish::<()>(work).now_or_never().is_none());
+                go.send(()).unwrap();
                 tasks.drain().await;
             })
             .await;
