@@ -116,7 +116,7 @@ impl App {
         let outbound = Outbound::new()?;
         let upstreams = Shared::all(&config.upstreams);
         let tasks = Tasks::new(metrics.panics.clone());
-        let page = Page::of(&config);
+        let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (mut server, admin) = (config.server, config.admin);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)
             .keeping_names(names_in_audit(&config.audit));
@@ -151,7 +151,6 @@ impl App {
             metrics.clone(),
             clock.clone(),
         );
-        let proxies = Arc::new(Proxies::new(&server));
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
