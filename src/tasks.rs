@@ -119,12 +119,14 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 let mark = done.clone();
+                let (go_on, told) = tokio::sync::oneshot::channel();
                 let work = async move {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    let _ = told.await;
                     mark.set(true);
                 };
                 let cut = tokio::time::timeout(Duration::from_millis(5), tasks.finish(Box::pin(work))).await;
                 assert!(cut.is_err() && !done.get());
+                go_on.send(()).unwrap();
                 tasks.drain().await;
                 assert!(done.get());
                 assert!(matches!(tasks.finish(Box::pin(async {})).await, Err(Unfinished::ShuttingDown)));
