@@ -57,3 +57,22 @@ impl VerifiedTokens {
         self.memory.put(token, verified, left.min(self.lifetime));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Unauthenticated, Validity};
+
+    #[test]
+    fn a_token_is_good_from_its_first_second_until_before_its_last() {
+        let validity = Validity { from: 970, until: 1030 };
+        for (now, outcome) in [
+            (969, Err(Unauthenticated::Invalid)),
+            (970, Ok(())),
+            (1029, Ok(())),
+            (1030, Err(Unauthenticated::Expired)),
+            (u64::MAX, Err(Unauthenticated::Expired)),
+        ] {
+            assert_eq!(validity.check(now), outcome, "{now}");
+        }
+    }
+}

@@ -80,6 +80,18 @@ async fn a_token_has_three_segments() {
         row("no signature", format!("{h}.{p}.")),
         row("points only", ".."),
         row("a JWE", format!("{}.{p}.{s}.{p}.{s}", base64url(r#"{"alg":"dir","enc":"A256GCM"}"#))),
+        row("a JWE with a password and a count that takes an hour", {
+            let header = base64url(r#"{"alg":"PBES2-HS512+A256KW","enc":"A256GCM","p2s":"AAAA","p2c":2147483647}"#);
+            format!("{header}.{p}.{s}.{p}.{s}")
+        }),
+        row("the count in three segments", {
+            format!("{}.{p}.{s}", base64url(r#"{"alg":"PBES2-HS512+A256KW","enc":"A256GCM","p2s":"AAAA","p2c":2147483647}"#))
+        }),
+        row(
+            "JSON serialisation around a good token",
+            json!({"payload": p, "signatures": [{"protected": h, "signature": s}]}).to_string(),
+        ),
+        row("a good token inside JSON", format!("{{\"a\":\"{good}\"}}")),
         row("JSON serialisation", json!({"protected": h, "payload": p, "signature": s}).to_string()),
         row("two tokens", format!("{good}{good}")),
         row("words", "this is not a token"),
@@ -130,6 +142,31 @@ async fn header_and_payload_are_json_objects_and_nothing_else() {
         rows.push(row(&format!("header {text:?}"), build(text.as_bytes(), claims.as_bytes())));
         rows.push(row(&format!("claims {text:?}"), build(header.as_bytes(), text.as_bytes())));
     }
+    range.all_refused(rows).await;
+}
+
+#[tokio::test]
+async fn what_is_nested_or_compressed_is_not_opened() {
+    let range = Range::start();
+    let token = range.token();
+    let inner = token.build();
+    let nested = token.clone().head("cty", "JWT");
+    let header = |token: &crate::support::Token| token.header.to_string();
+    let claims = token.claims.to_string();
+    let length = u16::try_from(claims.len()).expect("short claims");
+    // A stored block of DEFLATE (RFC 1951, section 3.2.4).
+    let deflated = [&[1][..], &length.to_le_bytes(), &(!length).to_le_bytes(), claims.as_bytes()].concat();
+    let rows = vec![
+        row("a token as the payload", token.build_from(header(&nested).as_bytes(), inner.as_bytes())),
+        row("a token as a JSON text", token.build_from(header(&nested).as_bytes(), json!(inner).to_string().as_bytes())),
+        row("a token in a claim", nested.build_from(header(&nested).as_bytes(), json!({"jwt": inner}).to_string().as_bytes())),
+        row("compressed", token.build_from(header(&token.clone().head("zip", "DEF")).as_bytes(), &deflated)),
+        row("compressed, unsaid", token.build_from(header(&token).as_bytes(), &deflated)),
+        row(
+            "without payload, as detached",
+            format!("{}..{}", base64url(header(&token)), inner.rsplit('.').next().expect("a signature")),
+        ),
+    ];
     range.all_refused(rows).await;
 }
 
