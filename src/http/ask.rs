@@ -218,15 +218,22 @@ async fn read(headers: &HeaderMap, payload: &mut Payload) -> Result<Bytes, Refus
 fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let refused =
         |sentence: &'static str, header: &'static str| Err(Refusal::new(Code::UnsupportedMediaType, sentence).about(header));
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return refused("Send the body without Content-Encoding.", "Content-Encoding");
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    let mut parts = kind.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    // JSON is UTF-8 (RFC 8259, section 8.1); a charset that says otherwise would be believed by nobody else either.
+    let other_charset = |part: &str| {
+        part.split_once('=').is_some_and(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("charset") && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    if is_json && !parts.any(other_charset) {
         Ok(())
     } else {
-        refused("Send the body as Content-Type: application/json.", "Content-Type")
+        refused("Send the body as Content-Type: application/json, in UTF-8.", "Content-Type")
     }
 }
 

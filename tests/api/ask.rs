@@ -181,6 +181,8 @@ async fn a_body_that_is_not_json_by_its_type_is_refused() {
         "*/*",
         "application/json, text/plain",
         "text/plain; application/json",
+        "application/json; charset=utf-16",
+        "application/json; q=1; Charset = \"iso-8859-1\"",
     ] {
         let answer = post(&world, content_type, "{}").await;
         answer.expect_problem(415, "unsupported_media_type");
@@ -198,6 +200,13 @@ async fn a_compressed_body_is_not_unpacked() {
     let answer = call.header("content-encoding", "gzip").json(&json!({})).send().await;
     answer.expect_problem(415, "unsupported_media_type");
     assert_eq!(world.upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_body_may_say_that_it_is_plain_utf_8() {
+    let world = World::start();
+    let call = world.service.call(Method::POST, MINT).bearer(&world.bearer("alice")).header("content-encoding", "Identity");
+    call.body("application/json; charset=\"UTF-8\"", "{}").send().await.expect_minted();
 }
 
 #[tokio::test]
