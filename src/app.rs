@@ -13,7 +13,6 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App as Actix, HttpServer};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 use socket2::SockRef;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +21,7 @@ use crate::audit::{Auditor, Unopened};
 use crate::authenticate::{self, Authenticator};
 use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
+use crate::block::Blocks;
 use crate::config::{self, Config, IdentifyUsers};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
@@ -33,8 +33,9 @@ use crate::http::edge::{Edge, guard};
 use crate::http::origin::Origins;
 use crate::http::{self, Health, MoreRoutes, Worker};
 use crate::issue::token::{Issuer, Stages};
+use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
-use crate::provider::{BuildError, Provider, Shared};
+use crate::provider::{BuildError, Calls, Provider, Shared};
 use crate::shutdown::Signals;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Metrics, MintLabels};
@@ -123,16 +124,22 @@ impl App {
         let policy = Policy::new(config.profiles);
         let identity = config.identity;
         let per_address = identity.guest.as_ref().map(|guest| guest.per_address);
+        let issuers = identity.jwt.iter().map(|jwt| jwt.issuer.clone()).collect();
         let authenticator =
-            Authenticator::start(identity, policy.asked_claims(), names, &outbound, clock.clone(), metrics.clone())?;
+            Authenticator::start(identity, policy.asked_claims(), names.clone(), &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();
+        let (bindings, auditor) =
+            (Arc::new(Bindings::new(clock.clone())), Arc::new(Auditor::open(config.audit, metrics.clone())?));
+        let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
             authenticator,
+            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone()),
             policy,
-            admission: Admission::new(clock.clone(), per_address),
-            bindings: Bindings::new(clock.clone()),
-            auditor: Auditor::open(config.audit, metrics.clone())?,
+            blocks: Blocks::new(clock.clone()),
+            hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
+            bindings,
+            auditor,
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
@@ -151,13 +158,14 @@ impl App {
             metrics.clone(),
             clock.clone(),
         );
+        let admin_routes = Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), names, issuers);
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
         let admin_address = admin_socket.local_addr()?;
-        let admin = serve_admin(&admin, registry, &clock, admin_socket)?;
+        let admin = serve_admin(&admin, admin_routes, &clock, admin_socket)?;
         Ok(Self {
             public,
             public_socket,
@@ -310,16 +318,11 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     Ok(server.run())
 }
 
-fn serve_admin(
-    settings: &config::Admin,
-    registry: Registry,
-    clock: &SharedClock,
-    socket: TcpListener,
-) -> Result<Server, StartError> {
+fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, socket: TcpListener) -> Result<Server, StartError> {
     if settings.token.is_none() && !settings.open_metrics {
         tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
     }
-    let admin = Data::new(Admin::new(settings.token.as_ref(), settings.open_metrics, registry));
+    let admin = Data::new(routes);
     // Requests of operators are not counted among the users'.
     let edge = Edge::new(Origins::new(&[], false), None, "/docs".into(), 64, Metrics::new(Duration::ZERO).0, clock.clone());
     let factory = move || {

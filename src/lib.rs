@@ -30,12 +30,16 @@ pub(crate) mod authenticate;
 pub(crate) mod authorize;
 // may they have it now?
 pub(crate) mod admit;
+// who is shut out?
+pub(crate) mod block;
 // ask the upstream
 pub(crate) mod provider;
 // which session belongs to whom
 pub(crate) mod bind;
 // write it down, whatever happened
 pub(crate) mod audit;
+// hang up what has to end
+pub(crate) mod leash;
 // the stages in order, and every way to be refused
 pub(crate) mod issue;
 // routes, wire types, problem details

@@ -77,7 +77,8 @@ pub(super) struct Resumed {
 #[derive(Clone, Copy)]
 pub(super) struct Exceeded {
     pub(super) rule: Rule,
-    pub(super) standing: Standing,
+    /// Absent where there is no rate.
+    pub(super) standing: Option<Standing>,
     pub(super) retry_after: Duration,
 }
 
@@ -85,18 +86,19 @@ impl Count {
     /// Whether there is room for one more mint. Takes nothing.
     pub(super) fn has_room(&mut self, limits: &Limits, now: &Moment) -> Result<(), Exceeded> {
         self.roll_over(now.month);
-        let (rate, steady) = (Rate::per_minute(limits.mints_per_minute), now.steady);
+        let steady = now.steady;
         let exceeded = |rule, standing, retry_after| Err(Exceeded { rule, standing, retry_after });
-        let here = rate.standing(self.arrival, steady);
+        let here = self.standing(limits, steady);
         if limits.monthly_mints.is_some_and(|most| self.mints_this_month >= most) {
             return exceeded(Rule::MonthlyMints, here, now.month.end().saturating_sub(now.wall));
         }
         if limits.concurrent_calls.is_some_and(|most| self.leases.held(most, steady) >= most) {
             return exceeded(Rule::ConcurrentCalls, here, self.leases.first_free(steady));
         }
+        let Some(rate) = Rate::of(limits) else { return Ok(()) };
         match rate.one_more(self.arrival, steady) {
             Ok(_) => Ok(()),
-            Err(wait) => exceeded(Rule::MintsPerMinute, rate.refused(wait), wait),
+            Err(wait) => exceeded(Rule::MintsPerMinute, Some(rate.refused(wait)), wait),
         }
     }
 
@@ -108,15 +110,16 @@ impl Count {
         session: SessionId,
         ttl: Ttl,
         now: &Moment,
-    ) -> Standing {
-        let rate = Rate::per_minute(limits.mints_per_minute);
-        self.arrival = rate.next(self.arrival, now.steady);
+    ) -> Option<Standing> {
+        if let Some(rate) = Rate::of(limits) {
+            self.arrival = rate.next(self.arrival, now.steady);
+        }
         self.mints_this_month += u64::from(limits.monthly_mints.is_some());
         if limits.concurrent_calls.is_some() {
             self.leases.until.insert(session, now.steady + Duration::from_secs(ttl.seconds()));
         }
         self.known_until = self.known_until.max(known_until);
-        rate.standing(self.arrival, now.steady)
+        self.standing(limits, now.steady)
     }
 
     /// Whether a session that was booked before has its place still, or would find one free. Takes nothing.
@@ -151,13 +154,20 @@ impl Count {
 
     /// Gives back what `take` took.
     pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId) {
-        self.arrival = Rate::per_minute(limits.mints_per_minute).one_less(self.arrival);
+        if let Some(rate) = Rate::of(limits) {
+            self.arrival = rate.one_less(self.arrival);
+        }
         self.mints_this_month = self.mints_this_month.saturating_sub(1);
         self.release(session);
     }
 
     pub(super) fn release(&mut self, session: SessionId) {
         self.leases.until.remove(&session);
+    }
+
+    /// Holds a place until then, whether or not one is free: a call is under way.
+    pub(super) fn hold(&mut self, session: SessionId, until: Duration) {
+        self.leases.until.insert(session, until);
     }
 
     /// Sets the end of a lease, if there is such a one (still).
@@ -171,8 +181,8 @@ impl Count {
         self.leases.until.get(&session).is_some_and(|until| *until > now)
     }
 
-    pub(super) fn standing(&self, limits: &Limits, now: Duration) -> Standing {
-        Rate::per_minute(limits.mints_per_minute).standing(self.arrival, now)
+    pub(super) fn standing(&self, limits: &Limits, now: Duration) -> Option<Standing> {
+        Rate::of(limits).map(|rate| rate.standing(self.arrival, now))
     }
 
     fn roll_over(&mut self, month: Month) {

@@ -34,9 +34,8 @@ struct Shard {
 struct Table(Vec<Mutex<Shard>>);
 
 pub(super) struct Counts {
-    users: Table,
-    guests: Table,
-    addresses: Table,
+    /// One for each of [`Whose::ALL`].
+    tables: Vec<Table>,
     hasher: RandomState,
 }
 
@@ -49,8 +48,8 @@ impl Default for Counts {
 impl Counts {
     fn with_most_per_shard(most: usize) -> Self {
         let shard = || Mutex::new(Shard { counts: HashMap::new(), most, sweep_at: FIRST_SWEEP.min(most), swept: Duration::ZERO });
-        let table = || Table(std::iter::repeat_with(shard).take(SHARDS).collect());
-        Self { users: table(), guests: table(), addresses: table(), hasher: RandomState::new() }
+        let table = |_| Table(std::iter::repeat_with(shard).take(SHARDS).collect());
+        Self { tables: Whose::ALL.into_iter().map(table).collect(), hasher: RandomState::new() }
     }
 
     /// Books one mint and a lease for `session` with every subject, or nothing at all. The most restrictive standing.
@@ -60,7 +59,7 @@ impl Counts {
         session: SessionId,
         ttl: Ttl,
         clock: &SharedClock,
-    ) -> Result<Standing, Denied> {
+    ) -> Result<Option<Standing>, Denied> {
         let now = Moment::now(clock);
         // All locks are held until all is taken. At most one in each table, and the tables always in the same order: no deadlock.
         let mut first = self.shard(&subjects.first);
@@ -75,7 +74,7 @@ impl Counts {
         let take = |count: &mut Count, subject: &Subject| count.take(&subject.limits, subject.known_until, session, ttl, &now);
         let standing = take(head, &subjects.first);
         let taken = rest.into_iter().zip(&subjects.more).map(|(count, subject)| take(count, subject));
-        Ok(taken.fold(standing, Standing::tighter))
+        Ok(Standing::tightest(taken.chain([standing])))
     }
 
     /// Gives back what `book` took.
@@ -87,7 +86,7 @@ impl Counts {
 
     /// Sets the end of a lease, with everyone who holds it, to the expiry of the secret that was minted.
     pub(super) fn hold_until(&self, subjects: &Subjects, session: SessionId, until: Duration) {
-        for subject in subjects.iter().filter(|subject| subject.limits.concurrent_calls.is_some()) {
+        for subject in subjects.holding() {
             self.change(subject, |count| count.hold_until(session, until));
         }
     }
@@ -100,7 +99,7 @@ impl Counts {
         session: SessionId,
         ttl: Ttl,
         clock: &SharedClock,
-    ) -> Result<(Standing, Vec<Option<Resumed>>), Denied> {
+    ) -> Result<(Option<Standing>, Vec<Option<Resumed>>), Denied> {
         let now = Moment::now(clock);
         // Locked as in `book`.
         let mut shards: Vec<_> = subjects.iter().map(|subject| self.shard(subject)).collect();
@@ -112,7 +111,7 @@ impl Counts {
         let resumed = counts.iter_mut().zip(subjects.iter());
         let resumed = resumed.map(|(count, subject)| count.resume(&subject.limits, session, ttl, &now)).collect();
         let standing = counts.iter().zip(subjects.iter()).map(|(count, subject)| count.standing(&subject.limits, now.steady));
-        Ok((standing.reduce(Standing::tighter).ok_or(Denied::Full)?, resumed))
+        Ok((Standing::tightest(standing), resumed))
     }
 
     /// Undoes `resume`.
@@ -124,9 +123,19 @@ impl Counts {
         }
     }
 
-    pub(super) fn release(&self, whose: Whose, key: &Key, session: SessionId) {
-        if let Some(count) = self.shard_of(whose, key).counts.get_mut(key) {
-            count.release(session);
+    /// Holds a place with everyone who counts them, whether or not one is free. Where nobody else can be counted, this is not either.
+    pub(super) fn hold(&self, subjects: &Subjects, session: SessionId, until: Duration, clock: &SharedClock) {
+        let now = Moment::now(clock);
+        for subject in subjects.holding() {
+            if let Ok(count) = self.shard(subject).count(subject, &now) {
+                count.hold(session, until);
+            }
+        }
+    }
+
+    pub(super) fn release(&self, subjects: &Subjects, session: SessionId) {
+        for subject in subjects.holding() {
+            self.change(subject, |count| count.release(session));
         }
     }
 
@@ -142,16 +151,9 @@ impl Counts {
     }
 
     fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
-        self.shard_of(subject.whose, &subject.key)
-    }
-
-    fn shard_of(&self, whose: Whose, key: &Key) -> MutexGuard<'_, Shard> {
-        let Table(shards) = match whose {
-            Whose::User => &self.users,
-            Whose::Guest => &self.guests,
-            Whose::Address => &self.addresses,
-        };
-        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
+        // `tables` has one for each.
+        let Table(shards) = &self.tables[subject.whose as usize];
+        let index = usize::try_from(self.hasher.hash_one(&subject.key) % SHARDS as u64).unwrap_or_default();
         // Nothing in a critical section can panic half-way through a change, so a poisoned shard is still consistent.
         shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,6 +192,7 @@ mod tests {
 
     use super::{Counts, Denied, Key, SHARDS, SessionId, SharedClock, Standing, Subject, Subjects, Ttl, Whose};
     use crate::admit::Rule;
+    use crate::admit::subject::Name;
     use crate::config::Limits;
     use crate::domain::clock::manual::ManualClock;
     use crate::domain::ids::Pseudonymizer;
@@ -200,7 +203,7 @@ mod tests {
 
     fn subject(whose: Whose, name: &str, limits: Limits) -> Subject {
         let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
-        let key = Key { name: names.pseudonym("", "issuer", name), within: "default".into() };
+        let key = Key { name: Name::One(names.pseudonym("", "issuer", name)), within: "default".into() };
         Subject { whose, key, limits, known_until: Duration::MAX }
     }
 
@@ -209,14 +212,14 @@ mod tests {
     }
 
     fn guest(name: &str, limits: Limits, of_address: Limits) -> Subjects {
-        Subjects { first: subject(Whose::Guest, name, limits), more: vec![subject(Whose::Address, "address", of_address)] }
+        Subjects { first: subject(Whose::Guest, name, limits), more: vec![subject(Whose::GuestAddress, "address", of_address)] }
     }
 
     fn limits(mints_per_minute: u64, concurrent_calls: Option<u64>, monthly_mints: Option<u64>) -> Limits {
-        Limits { mints_per_minute, concurrent_calls, monthly_mints }
+        Limits { mints_per_minute: Some(mints_per_minute), concurrent_calls, monthly_mints }
     }
 
-    fn refusal(outcome: Result<Standing, Denied>) -> (Rule, u64) {
+    fn refusal(outcome: Result<Option<Standing>, Denied>) -> (Rule, u64) {
         match outcome {
             Err(Denied::Limited { rule, retry_after, .. }) => (rule, super::super::rule::ceil_seconds(retry_after)),
             other => panic!("{other:?}"),
@@ -248,7 +251,7 @@ mod tests {
         clock.advance(Duration::from_secs(20));
         assert!(book(second).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 40));
-        counts.release(Whose::User, &alice.first.key, first);
+        counts.release(&alice, first);
         assert!(book(SessionId::new()).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_secs(61));
@@ -292,7 +295,7 @@ mod tests {
         counts.suspend(&alice, first, &fails);
         assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 50), "another retry's lease is kept");
         let late = resume(first);
-        counts.release(Whose::User, &alice.first.key, first);
+        counts.release(&alice, first);
         counts.suspend(&alice, first, &late);
         assert!(book().is_ok(), "an ended session does not come back");
     }
@@ -319,8 +322,8 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(refusal(counts.book(&alice, SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
         }
-        counts.release(Whose::User, &alice.first.key, held);
-        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().remaining, 8);
+        counts.release(&alice, held);
+        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().unwrap().remaining, 8);
     }
 
     #[test]
@@ -362,12 +365,12 @@ mod tests {
         assert!(book(&one, first).is_ok());
         // The guest is refused: nothing is taken of the address, which has one place left.
         assert!(matches!(book(&one, SessionId::new()), Err(Denied::Limited { whose: Whose::Guest, .. })));
-        assert_eq!(book(&other, second).unwrap().remaining, 98);
+        assert_eq!(book(&other, second).unwrap().unwrap().remaining, 98);
         // The address is refused: nothing is taken of the guest.
-        assert!(matches!(book(&other, third), Err(Denied::Limited { whose: Whose::Address, .. })));
+        assert!(matches!(book(&other, third), Err(Denied::Limited { whose: Whose::GuestAddress, .. })));
         assert!(!counts.holds(&other.first, third, Duration::ZERO));
         counts.refund(&one, first);
-        assert_eq!(book(&other, third).unwrap().remaining, 98);
+        assert_eq!(book(&other, third).unwrap().unwrap().remaining, 98);
         assert!(counts.holds(&other.first, third, Duration::from_secs(1000)));
     }
 

@@ -1,26 +1,26 @@
-//! May they have it now? Rate, concurrent sessions and monthly quota in one step, booked before the mint and given back unless it is spent.
+//! May they have it now? Rate, concurrent calls and monthly quota in one step, booked before the mint and given back unless it is spent.
 
 mod count;
 mod embedded;
 mod idempotency;
+mod ledger;
 mod rule;
 mod subject;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authorize::Grant;
-use crate::config::{Limits, PerAddress};
+use crate::authorize::{Grant, Policy};
+use crate::config::{Ceilings, PerAddress};
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::{Pseudonym, SessionId};
+use crate::domain::ids::{Pseudonym, Pseudonymizer, SessionId};
 use crate::domain::secret::Sha256;
-use crate::domain::ttl::Ttl;
-use count::Resumed;
-use embedded::Counts;
-use idempotency::{Claim, First, Records};
+use idempotency::Claim;
+use ledger::{Hold, Ledger};
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
-pub(crate) use subject::Whose;
-use subject::{Key, Subject, Subjects};
+use subject::Rules;
+pub(crate) use subject::{Owner, Whose};
 
 /// A retry's name, as the caller wrote it, and the digest of what it asks for.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct IdempotencyKey {
 pub(crate) enum Denied {
     /// The rule that refuses, whose it is, and when to try again.
     #[error("{rule:?} of {whose:?} refuses for {retry_after:?}")]
-    Limited { whose: Whose, rule: Rule, standing: Standing, retry_after: Duration },
+    Limited { whose: Whose, rule: Rule, standing: Option<Standing>, retry_after: Duration },
     /// Too many proofs from one address. Holds when to try again.
     #[error("too many proofs: refused for {0:?}")]
     TooManyProofs(Duration),
@@ -47,86 +47,79 @@ pub(crate) enum Denied {
     /// As many users, guests or addresses are counted as may be; unknown ones have to wait.
     #[error("no room to count another one")]
     Full,
+    #[error(transparent)]
+    StoreDown(#[from] StoreDown),
 }
+
+/// What is counted and remembered cannot be read or written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is not available")]
+pub(crate) struct StoreDown;
 
 /// Keeps count.
 pub(crate) struct Admission {
-    books: Arc<Books>,
-}
-
-struct Books {
-    counts: Counts,
-    records: Records,
+    rules: Rules,
+    ledger: Arc<Ledger>,
     clock: SharedClock,
-    /// Present where there are guests.
-    per_address: Option<PerAddress>,
-    /// What is counted of an address, apart from each other.
-    mints: Arc<str>,
-    proofs: Arc<str>,
 }
 
 /// Leave to mint once. Gives back what was booked when it is dropped unspent.
 pub(crate) struct Permit {
-    books: Arc<Books>,
-    subjects: Subjects,
-    session: SessionId,
-    standing: Standing,
-    first: Option<First>,
-    state: Booked,
-}
-
-/// What a permit still owes.
-#[derive(PartialEq, Eq)]
-enum Booked {
-    /// Booked for this permit; to be given back.
-    Here,
-    /// Booked by the first request under the same idempotency key; its leases go on, or are to be given back.
-    Before(Vec<Option<Resumed>>),
-    Spent,
+    owner: Owner,
+    standing: Option<Standing>,
+    hold: Hold,
 }
 
 impl Permit {
     pub(crate) fn session(&self) -> SessionId {
-        self.session
+        self.hold.session()
+    }
+
+    /// Under what the session is counted.
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// Whether the first request under the same idempotency key booked it.
     pub(crate) fn is_retry(&self) -> bool {
-        matches!(self.state, Booked::Before(_))
+        self.hold.is_retry()
     }
 
-    /// What is left of the rate, for the `RateLimit` headers.
-    pub(crate) fn standing(&self) -> Standing {
+    /// What is left of the rate, for the `RateLimit` headers. Absent where there is none.
+    pub(crate) fn standing(&self) -> Option<Standing> {
         self.standing
     }
 
-    /// Keeps what was booked. The lease ends when the secret does, at `expires_at` in seconds since 1970.
-    pub(crate) fn spend(mut self, expires_at: u64) {
-        let left = Duration::from_secs(expires_at).saturating_sub(self.books.clock.wall());
-        self.books.counts.hold_until(&self.subjects, self.session, self.books.clock.steady() + left);
-        if let Some(first) = self.first.take() {
-            first.minted();
-        }
-        self.state = Booked::Spent;
+    /// Makes sure of what was booked, for a secret that expires at `expires_at` in seconds since 1970. It can still be given back.
+    pub(crate) async fn keep(&self, expires_at: u64) -> Result<(), StoreDown> {
+        self.hold.keep(expires_at).await
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        // `first` is dropped after this: whoever waits for it finds the booking given back.
-        match &self.state {
-            Booked::Here => self.books.counts.refund(&self.subjects, self.session),
-            Booked::Before(resumed) => self.books.counts.suspend(&self.subjects, self.session, resumed),
-            Booked::Spent => {}
-        }
+    /// Gives back what was booked, before whoever was refused can try again.
+    pub(crate) async fn give_back(self) {
+        drop(self.hold);
+    }
+
+    /// The secret is out: nothing is given back any more.
+    pub(crate) fn spend(self) {
+        self.hold.spend();
     }
 }
 
 impl Admission {
-    pub(crate) fn new(clock: SharedClock, per_address: Option<PerAddress>) -> Self {
-        let (counts, records) = (Counts::default(), Records::new());
-        let (mints, proofs) = ("mints".into(), "proofs".into());
-        Self { books: Arc::new(Books { counts, records, clock, per_address, mints, proofs }) }
+    pub(crate) fn new(
+        policy: &Policy,
+        ceilings: Ceilings,
+        guest_address: Option<PerAddress>,
+        names: Pseudonymizer,
+        clock: SharedClock,
+    ) -> Self {
+        Self { rules: Rules::new(policy, ceilings, guest_address, names), ledger: Ledger::new(clock.clone()), clock }
+    }
+
+    /// Whether callers who are no guests are counted by where they come from.
+    pub(crate) fn counts_addresses(&self) -> bool {
+        self.rules.counts_addresses()
     }
 
     /// Books one mint with everyone whose limits it comes under. Nothing is taken when any rule refuses. A retry under the same key is
@@ -135,86 +128,46 @@ impl Admission {
     pub(crate) async fn admit(
         &self,
         grant: &Grant,
+        from: Option<IpAddr>,
         retry_of: Option<&IdempotencyKey>,
-        is_open: impl Fn(SessionId) -> bool,
+        is_open: impl AsyncFn(SessionId) -> Result<bool, StoreDown>,
     ) -> Result<Permit, Denied> {
-        let books = &self.books;
-        let subjects = books.subjects(grant);
+        let owner = self.rules.owner(grant, from);
+        let subjects = self.rules.subjects(&owner, &self.clock).ok_or(Denied::Full)?;
         let claim = match retry_of {
-            Some(key) => Some(books.records.claim(&subjects.first.key.name, key, grant.profile().upstream().timeout).await?),
+            Some(key) => Some(self.ledger.claim(&owner.user, key, grant.profile().upstream().timeout).await?),
             None => None,
         };
-        let permit = |subjects, session, standing, first, state| Permit {
-            books: books.clone(),
-            subjects,
-            session,
-            standing,
-            first,
-            state,
+        let (standing, hold) = match claim {
+            Some(Claim::Retry(retry)) if !is_open(retry.session()).await? => return Err(Denied::IdempotencyConflict),
+            Some(Claim::Retry(retry)) => self.ledger.resume(subjects, retry, grant.ttl())?,
+            Some(Claim::First(first)) => self.ledger.book(subjects, Some(first), grant.ttl())?,
+            None => self.ledger.book(subjects, None, grant.ttl())?,
         };
-        let first = match claim {
-            Some(Claim::Retry(retry)) => {
-                let session = retry.session();
-                if !is_open(session) {
-                    return Err(Denied::IdempotencyConflict);
-                }
-                return match books.counts.resume(&subjects, session, grant.ttl(), &books.clock) {
-                    Ok((standing, resumed)) => Ok(permit(subjects, session, standing, None, Booked::Before(resumed))),
-                    Err(denied) => {
-                        retry.give_back();
-                        Err(denied)
-                    }
-                };
-            }
-            Some(Claim::First(first)) => Some(first),
-            None => None,
-        };
-        let session = first.as_ref().map_or_else(SessionId::new, First::session);
-        let standing = books.counts.book(&subjects, session, grant.ttl(), &books.clock)?;
-        Ok(permit(subjects, session, standing, first, Booked::Here))
+        Ok(Permit { owner, standing, hold })
     }
 
     /// Counts one proof of a client's network that is about to be checked.
     pub(crate) fn admit_proof(&self, network: &Pseudonym) -> Result<(), Denied> {
-        let books = &self.books;
-        let per_minute = books.per_address.map_or(0, |per_address| per_address.proofs_per_minute);
-        let limits = Limits { mints_per_minute: per_minute, concurrent_calls: None, monthly_mints: None };
-        let key = Key { name: *network, within: books.proofs.clone() };
-        let subject = Subject { whose: Whose::Address, key, limits, known_until: Duration::MAX };
-        match books.counts.book(&Subjects::one(subject), SessionId::new(), Ttl::MIN, &books.clock) {
-            Ok(_) => Ok(()),
-            Err(Denied::Limited { retry_after, .. }) => Err(Denied::TooManyProofs(retry_after)),
-            Err(denied) => Err(denied),
-        }
+        self.ledger.count(&self.rules.proofs(network)).map_err(|denied| match denied {
+            Denied::Limited { retry_after, .. } => Denied::TooManyProofs(retry_after),
+            denied => denied,
+        })
     }
 
-    /// Ends the lease of a session before it expires. `network` is where the guest came from who minted it.
-    pub(crate) fn release(&self, user: &Pseudonym, profile: &Arc<str>, network: Option<&Pseudonym>, session: SessionId) {
-        let books = &self.books;
-        let whose = if network.is_some() { Whose::Guest } else { Whose::User };
-        books.counts.release(whose, &Key { name: *user, within: profile.clone() }, session);
-        if let Some(network) = network {
-            books.counts.release(Whose::Address, &Key { name: *network, within: books.mints.clone() }, session);
+    /// Holds the places of a session until then, in seconds since 1970: its call is under way.
+    pub(crate) async fn hold(&self, owner: &Owner, session: SessionId, until: u64) -> Result<(), StoreDown> {
+        if let Some(subjects) = self.rules.subjects(owner, &self.clock) {
+            self.ledger.hold(&subjects, session, until);
         }
+        Ok(())
     }
-}
 
-impl Books {
-    fn subjects(&self, grant: &Grant) -> Subjects {
-        let (principal, profile) = (grant.principal(), grant.profile());
-        let key = Key { name: *principal.user(), within: profile.name().clone() };
-        let limits = *profile.limits();
-        let Some(visit) = principal.visit() else {
-            return Subjects::one(Subject { whose: Whose::User, key, limits, known_until: Duration::MAX });
-        };
-        let left = Duration::from_secs(visit.until()).saturating_sub(self.clock.wall());
-        let guest = Subject { whose: Whose::Guest, key, limits, known_until: self.clock.steady() + left };
-        let address = self.per_address.map(|per_address| Subject {
-            whose: Whose::Address,
-            key: Key { name: *visit.network(), within: self.mints.clone() },
-            limits: per_address.mints,
-            known_until: Duration::MAX,
-        });
-        Subjects { first: guest, more: address.into_iter().collect() }
+    /// Ends the leases of a session before they expire.
+    pub(crate) async fn release(&self, owner: &Owner, session: SessionId) -> Result<(), StoreDown> {
+        if let Some(subjects) = self.rules.subjects(owner, &self.clock) {
+            self.ledger.release(&subjects, session);
+        }
+        Ok(())
     }
 }

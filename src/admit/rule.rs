@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Limits;
+
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
@@ -21,7 +23,7 @@ impl Rule {
     }
 }
 
-/// What is left of the rate of one user (draft-ietf-httpapi-ratelimit-headers-10).
+/// What is left of the tightest rate that a mint comes under (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Mints within a minute.
@@ -33,10 +35,9 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// The one of the two that leaves less.
-    pub(super) fn tighter(self, other: Self) -> Self {
-        let key = |it: &Self| (it.remaining, std::cmp::Reverse(it.reset));
-        if key(&other) < key(&self) { other } else { self }
+    /// The one that leaves least.
+    pub(super) fn tightest(all: impl Iterator<Item = Option<Self>>) -> Option<Self> {
+        all.flatten().min_by_key(|it| (it.remaining, std::cmp::Reverse(it.reset)))
     }
 }
 
@@ -50,7 +51,12 @@ pub(super) struct Rate {
 const WINDOW: Duration = Duration::from_mins(1);
 
 impl Rate {
-    pub(super) fn per_minute(quota: u64) -> Self {
+    /// Absent where there is none.
+    pub(super) fn of(limits: &Limits) -> Option<Self> {
+        limits.mints_per_minute.map(Self::per_minute)
+    }
+
+    fn per_minute(quota: u64) -> Self {
         let nanos = WINDOW.as_nanos() / u128::from(quota.max(1));
         Self { quota, interval: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)) }
     }

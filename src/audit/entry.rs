@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::bind::Binding;
 use crate::config::Upstream;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::provider::Served;
 
-/// What happened to one request. Users appear by pseudonym, by name only where that is asked for; keys by fingerprint; secrets
+/// What happened. Users appear by pseudonym, by name only where that is asked for; keys by fingerprint; secrets
 /// have no field.
 #[derive(Clone, Serialize)]
 pub(crate) struct Entry<'a> {
@@ -17,9 +18,11 @@ pub(crate) struct Entry<'a> {
     #[serde(serialize_with = "timestamp")]
     pub(crate) time: Duration,
     pub(crate) event: &'static str,
-    /// `minted`, `admitted`, or the code of the refusal.
+    /// `minted`, `admitted`, `ended` and so on, or the code of the refusal.
     pub(crate) outcome: &'static str,
     pub(crate) status: u16,
+    /// Empty where no request is behind it.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace_id: Option<&'a str>,
@@ -48,9 +51,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upstream_request_id: Option<&'a str>,
+    /// The call at the provider, as its client reported it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) call_id: Option<&'a str>,
     /// Seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<u64>,
+    /// The operator who did it, as they say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) author: Option<&'a str>,
     /// What the upstream or a rule said, for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<&'a str>,
@@ -59,15 +68,15 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// An entry of the event `mint` that knows only its request.
-    pub(crate) fn mint(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
+    /// An entry that knows only what it is about.
+    pub(crate) fn about(event: &'static str, time: Duration, request_id: &'a str) -> Self {
         Self {
             time,
-            event: "mint",
+            event,
             outcome: "",
             status: 0,
             request_id,
-            trace_id,
+            trace_id: None,
             session_id: None,
             user: None,
             user_name: None,
@@ -79,15 +88,32 @@ impl<'a> Entry<'a> {
             project: None,
             key: None,
             upstream_request_id: None,
+            call_id: None,
             expires_at: None,
+            author: None,
             cause: None,
             latency_ms: 0.0,
         }
     }
 
+    /// An entry of the event `mint` that knows only its request.
+    pub(crate) fn mint(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
+        Self { trace_id, ..Self::about("mint", time, request_id) }
+    }
+
     /// An entry of the event `guest` that knows only its request.
     pub(crate) fn guest(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
-        Self { event: "guest", ..Self::mint(time, request_id, trace_id) }
+        Self { trace_id, ..Self::about("guest", time, request_id) }
+    }
+
+    pub(crate) fn session(&mut self, binding: &'a Binding) {
+        let owner = binding.owner();
+        self.session_id = Some(binding.session());
+        self.user = Some(owner.user);
+        self.tenant = Some(&*owner.tenant).filter(|tenant| !tenant.is_empty());
+        self.profile = Some(&owner.profile);
+        self.upstream = Some(binding.upstream());
+        self.call_id = binding.call().map(|call| call.id.as_str());
     }
 
     pub(crate) fn upstream(&mut self, upstream: &'a Upstream) {

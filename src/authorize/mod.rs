@@ -26,6 +26,7 @@ pub(crate) struct Profile {
     session: Map<String, Value>,
     rules: Rules,
     limits: Limits,
+    total_limits: Option<Limits>,
     /// What goes upstream when the caller asks for nothing of its own.
     plain: Body,
     /// How the upstream names the kind of session; a translation has no name on the wire.
@@ -50,8 +51,14 @@ impl Profile {
         self.api
     }
 
+    /// Of each user.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Of all users together.
+    pub(crate) fn total_limits(&self) -> Option<&Limits> {
+        self.total_limits.as_ref()
     }
 }
 
@@ -189,6 +196,7 @@ fn compile(name: String, profile: config::Profile) -> Profile {
         session: profile.session,
         rules: Rules::new(profile.client_may_set),
         limits: profile.limits,
+        total_limits: profile.total_limits,
         plain: Body::write(profile.ttl, &written_session),
         written_session,
     }

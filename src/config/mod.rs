@@ -53,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) identity: Identity,
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) profiles: BTreeMap<String, Profile>,
+    pub(crate) ceilings: Ceilings,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
     /// The web demo, if it is to be served.
@@ -127,6 +128,8 @@ pub(crate) struct Profile {
     pub(crate) client_may_set: Vec<MaySet>,
     pub(crate) session: Map<String, Value>,
     pub(crate) limits: Limits,
+    /// Of all users of the profile together.
+    pub(crate) total_limits: Option<Limits>,
 }
 
 /// A place in the session that the client may write.
@@ -137,12 +140,21 @@ pub(crate) struct MaySet {
     pub(crate) one_of: Option<Vec<Value>>,
 }
 
-/// Limits of one user within one profile.
-#[derive(Clone, Copy, Debug)]
+/// How much at most.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    pub(crate) mints_per_minute: u64,
+    pub(crate) mints_per_minute: Option<u64>,
     pub(crate) concurrent_calls: Option<u64>,
     pub(crate) monthly_mints: Option<u64>,
+}
+
+/// Limits across profiles. Absent: nothing is counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ceilings {
+    pub(crate) per_user: Option<Limits>,
+    pub(crate) per_tenant: Option<Limits>,
+    pub(crate) per_address: Option<Limits>,
+    pub(crate) global: Option<Limits>,
 }
 
 pub(crate) struct Audit {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::network::Network;
 use super::secret::Secret;
 
 const MAX_NAME: usize = 256;
@@ -44,6 +46,32 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Names one call at the provider: the last segment of the `Location` of the SDP answer, `rtc_…` (OpenAI, "Realtime API with WebRTC").
+/// Nothing in it can end a path segment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CallId(Box<str>);
+
+impl CallId {
+    /// Characters at most.
+    const MOST: usize = 128;
+
+    /// `None` unless `text` is `rtc_` and letters, digits, `_` or `-`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("rtc_").filter(|rest| !rest.is_empty() && text.len() <= Self::MOST)?;
+        rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)).then(|| Self(text.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// Names one HTTP request: the caller's own (1..=128 of `A-Za-z0-9._-`) or a version 7 UUID.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(Box<str>);
@@ -68,13 +96,19 @@ impl RequestId {
 ///
 /// It is the `OpenAI-Safety-Identifier` (as 64 hex digits), the user's name in logs and audit, and the key of every per-user count.
 /// One user is one triple of tenant, issuer and subject: two issuers that share a subject are two users.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pseudonym {
     /// ASCII: it is written more often than it is made.
     digits: [u8; 64],
 }
 
 impl Pseudonym {
+    /// `None` unless `text` is 64 hexadecimal digits in lower case.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = <[u8; 64]>::try_from(text.as_bytes()).ok()?;
+        digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(Self { digits })
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.digits).unwrap_or_default()
     }
@@ -129,6 +163,11 @@ impl Pseudonymizer {
         self.keeps_names.then(|| subject.into())
     }
 
+    /// The name that limits of an address are kept under: of IPv6 the /64.
+    pub(crate) fn network(&self, from: IpAddr) -> Pseudonym {
+        self.pseudonym("", "address", &Network::of_client(from).to_string())
+    }
+
     /// A key for another purpose, the same wherever `privacy.pseudonym_key` is. A label in ASCII never begins like a pseudonym's input:
     /// read as a length, its first eight bytes exceed every tenant's name.
     pub(crate) fn key_for(&self, label: &'static str) -> hmac::Key {
@@ -161,7 +200,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pseudonymizer, RequestId, Secret, SessionId};
+    use super::{CallId, Pseudonymizer, RequestId, Secret, SessionId};
 
     #[test]
     fn tenant_issuer_and_subject_never_run_together() {
@@ -178,6 +217,16 @@ mod tests {
         assert_eq!(RequestId::from_caller(Some(b"a.B-9_")).as_str(), "a.B-9_");
         for refused in [&b""[..], b"a b", b"a\n", "\u{e9}".as_bytes(), &[b'a'; 129]] {
             assert_eq!(RequestId::from_caller(Some(refused)).as_str().len(), 36);
+        }
+    }
+
+    #[test]
+    fn a_call_id_is_one_segment_of_a_path() {
+        assert_eq!(CallId::parse("rtc_u0_9d3-A").map(|id| id.as_str().to_owned()).as_deref(), Some("rtc_u0_9d3-A"));
+        let long = format!("rtc_{}", "a".repeat(125));
+        for refused in ["", "rtc_", "sess_1", "rtc_a/hangup", "rtc_a/../b", "rtc_%2e", "rtc_a?b", "rtc_a b", "rtc_\u{e9}", &long]
+        {
+            assert_eq!(CallId::parse(refused), None, "{refused}");
         }
     }
 

@@ -7,7 +7,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
@@ -18,6 +18,7 @@ use crate::authenticate::{Possession, Presented, Target};
 use crate::authorize::Door;
 use crate::config::DEFAULT_PROFILE;
 use crate::domain::ask::{Ask, pointer};
+use crate::domain::ids::CallId;
 use crate::domain::json::parse_strict;
 use crate::domain::secret::{Credential, Sha256};
 use crate::domain::trace::Trace;
@@ -75,7 +76,9 @@ pub(super) fn presented(request: &HttpRequest, worker: &Worker) -> Result<Presen
         Scheme::Dpop => Some(Box::new(possession(request))),
     };
     let acts_for = request.headers().get(USER).map(|user| user.as_bytes().into());
-    let from = worker.issuer.stages.authenticator.guests().map(|_| worker.proxies.client(request));
+    let stages = &worker.issuer.stages;
+    let asked = stages.authenticator.guests().is_some() || stages.admission.counts_addresses();
+    let from = asked.then(|| worker.proxies.client(request));
     Ok(Presented { credential, acts_for, possession, from, session: None })
 }
 
@@ -162,19 +165,40 @@ pub(super) async fn wish(request: &HttpRequest, payload: Payload, call_profile: 
 
 /// Reads the proof of somebody who wants to be a guest: `{"proof":"…"}`.
 pub(super) async fn proof(request: &HttpRequest, payload: Payload) -> Result<Credential, Refusal> {
-    let body = body(request.headers(), payload).await?;
-    let invalid = |sentence: String| Refusal::new(Code::InvalidJson, sentence).about("/proof");
-    let parsed = parse_strict(&body).map_err(|e| Refusal::new(Code::InvalidJson, e.to_string()))?;
-    let fields = parsed.as_object().ok_or_else(|| Refusal::new(Code::InvalidJson, "Send an object with the field proof."))?;
-    if let Some(other) = fields.keys().find(|name| *name != "proof") {
-        let pointer = pointer(&["", other]);
-        return Err(Refusal::new(Code::UnknownField, format!("There is no field {pointer}; send proof alone.")).about(pointer));
-    }
+    let fields = object(request, payload, &["proof"]).await?;
     let proof = fields.get("proof").and_then(Value::as_str);
     let proof = proof.filter(|text| (1..=MAX_PROOF).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()));
-    proof
-        .map(Credential::from)
-        .ok_or_else(|| invalid(format!("Send as proof what the widget gave: 1 to {MAX_PROOF} visible ASCII characters.")))
+    proof.map(Credential::from).ok_or_else(|| {
+        let sentence = format!("Send as proof what the widget gave: 1 to {MAX_PROOF} visible ASCII characters.");
+        Refusal::new(Code::InvalidJson, sentence).about("/proof")
+    })
+}
+
+/// Reads the call that a client reports: `{"call_id":"rtc_…"}`.
+pub(super) async fn call_id(request: &HttpRequest, payload: Payload) -> Result<CallId, Refusal> {
+    let fields = object(request, payload, &["call_id"]).await?;
+    fields.get("call_id").and_then(Value::as_str).and_then(CallId::parse).ok_or_else(|| {
+        let sentence =
+            "Send as call_id the last segment of the Location header that came with the SDP answer: rtc_ and letters, digits, - or _.";
+        Refusal::new(Code::InvalidJson, sentence).about("/call_id")
+    })
+}
+
+/// Reads an object with no other fields than `known`. An empty body is an empty object.
+pub(super) async fn object(request: &HttpRequest, payload: Payload, known: &[&str]) -> Result<Map<String, Value>, Refusal> {
+    let body = body(request.headers(), payload).await?;
+    let list = known.join(", ");
+    let parsed = if body.is_empty() { Ok(Value::Object(Map::new())) } else { parse_strict(&body) };
+    let parsed = parsed.map_err(|e| Refusal::new(Code::InvalidJson, e.to_string()))?;
+    let Value::Object(fields) = parsed else {
+        return Err(Refusal::new(Code::InvalidJson, format!("Send an object; its fields are: {list}.")));
+    };
+    if let Some(other) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+        let pointer = pointer(&["", other]);
+        let sentence = format!("There is no field {pointer}; the fields are: {list}.");
+        return Err(Refusal::new(Code::UnknownField, sentence).about(pointer));
+    }
+    Ok(fields)
 }
 
 async fn body(headers: &HeaderMap, mut payload: Payload) -> Result<Bytes, Refusal> {

@@ -24,7 +24,8 @@ use super::problem;
 use crate::authenticate::Offer;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
-use crate::issue::refusal::{Code, Refusal, overloaded};
+use crate::issue::overloaded;
+use crate::issue::refusal::{Code, Refusal};
 use crate::telemetry::metrics::{CodeLabel, Metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -109,6 +110,12 @@ pub(super) struct Arrival {
     pub(super) request_id: RequestId,
     /// Steady time.
     pub(super) at: Duration,
+}
+
+/// The name of a request.
+pub(super) fn request_id(request: &HttpRequest) -> RequestId {
+    let arrival = request.extensions().get::<Arrival>().map(|arrival| arrival.request_id.clone());
+    arrival.unwrap_or_else(|| RequestId::from_caller(None))
 }
 
 /// The middleware around all handlers.

@@ -64,7 +64,9 @@ async fn mint(request: &HttpRequest, payload: Payload, worker: &Worker, door: Do
     let issued = worker.issuer.issue(call, ask::presented(request, worker), body).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((CONTENT_TYPE, "application/json"));
-    rate_limit(&mut response, issued.standing);
+    if let Some(standing) = issued.standing {
+        rate_limit(&mut response, standing);
+    }
     let answer =
         wire::json(&ClientSecret::from(&issued)).map_err(|_| Refusal::new(Code::Internal, "The answer could not be written."))?;
     Ok(response.body(answer))
@@ -91,15 +93,17 @@ mod tests {
     use crate::authenticate::Authenticator;
     use crate::authorize::Policy;
     use crate::bind::Bindings;
-    use crate::config::{Audit, Dpop, Identity, Sink};
+    use crate::block::Blocks;
+    use crate::config::{Audit, Ceilings, Dpop, Identity, Sink};
     use crate::domain::clock::SystemClock;
     use crate::domain::ids::Pseudonymizer;
     use crate::domain::secret::Secret;
     use crate::http::edge::{Edge, guard};
     use crate::http::origin::Origins;
     use crate::issue::token::Stages;
+    use crate::leash::HangUps;
     use crate::outbound::Outbound;
-    use crate::provider::Provider;
+    use crate::provider::{Calls, Provider};
     use crate::tasks::Tasks;
     use crate::telemetry::metrics::Metrics;
 
@@ -130,12 +134,19 @@ mod tests {
             required: true,
             identify_users: crate::config::IdentifyUsers::Pseudonym,
         };
+        let policy = Policy::new(BTreeMap::new());
+        let (bindings, auditor) =
+            (Arc::new(Bindings::new(clock.clone())), Arc::new(Auditor::open(audit, metrics.clone()).unwrap()));
+        let calls = Calls::new(Vec::new(), &outbound, clock.clone()).unwrap();
         let stages = Stages {
-            authenticator: Authenticator::start(identity, Vec::new(), names, &outbound, clock.clone(), metrics.clone()).unwrap(),
-            policy: Policy::new(BTreeMap::new()),
-            admission: Admission::new(clock.clone(), None),
-            bindings: Bindings::new(clock.clone()),
-            auditor: Auditor::open(audit, metrics.clone()).unwrap(),
+            authenticator: Authenticator::start(identity, Vec::new(), names.clone(), &outbound, clock.clone(), metrics.clone())
+                .unwrap(),
+            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone()),
+            policy,
+            blocks: Blocks::new(clock.clone()),
+            hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
+            bindings,
+            auditor,
             clock: clock.clone(),
             tasks: Tasks::default(),
             mints: HashMap::new(),

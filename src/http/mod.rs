@@ -83,6 +83,7 @@ pub(crate) fn public(worker: Worker, health: Data<Health>) -> impl FnOnce(&mut S
                     .route(web::head().to(sessions::show))
                     .route(web::delete().to(sessions::end)),
             )
+            .service(methods("/v1/sessions/{id}/call", "POST, OPTIONS").route(web::post().to(sessions::report)))
             .service(methods("/livez", "GET, HEAD").route(web::get().to(health::livez)).route(web::head().to(health::livez)))
             .service(methods("/readyz", "GET, HEAD").route(web::get().to(health::readyz)).route(web::head().to(health::readyz)))
             .service(

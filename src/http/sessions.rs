@@ -3,34 +3,49 @@
 use std::sync::Arc;
 
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::edge::request_id;
 use super::wire::{Session, Sessions};
 use super::{Worker, ask};
 use crate::authenticate::Principal;
 use crate::domain::ids::SessionId;
-use crate::issue::refusal::{Code, Refusal};
+use crate::issue::refusal::Refusal;
+use crate::issue::unknown_session;
 
 pub(super) async fn list(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
-    let sessions: Vec<Session> = worker.issuer.stages.bindings.of(caller.user()).iter().map(Session::from).collect();
+    let stages = &worker.issuer.stages;
+    let now = stages.clock.unix();
+    let sessions: Vec<Session> = stages.bindings.of(caller.user()).await?.iter().map(|it| Session::of(it, now)).collect();
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Sessions::from(sessions)))
 }
 
 pub(super) async fn show(request: HttpRequest, worker: Data<Worker>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
-    let binding =
-        SessionId::parse(&id).and_then(|id| worker.issuer.stages.bindings.own(caller.user(), id)).ok_or_else(unknown)?;
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Session::from(&binding)))
+    let stages = &worker.issuer.stages;
+    let binding = stages.bindings.own(caller.user(), session(&id)?).await?.ok_or_else(unknown_session)?;
+    let session = Session::of(&binding, stages.clock.unix());
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(session))
 }
 
 pub(super) async fn end(request: HttpRequest, worker: Data<Worker>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
-    let stages = &worker.issuer.stages;
-    let binding = SessionId::parse(&id).and_then(|id| stages.bindings.end(caller.user(), id)).ok_or_else(unknown)?;
-    stages.admission.release(caller.user(), binding.profile(), binding.network(), binding.session());
-    Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish())
+    worker.issuer.stages.end(&request_id(&request), &caller, session(&id)?).await?;
+    Ok(done())
+}
+
+pub(super) async fn report(
+    request: HttpRequest,
+    payload: Payload,
+    worker: Data<Worker>,
+    id: Path<String>,
+) -> Result<HttpResponse, Refusal> {
+    let caller = caller(&request, &worker).await?;
+    let call = ask::call_id(&request, payload).await?;
+    worker.issuer.stages.report(&request_id(&request), &caller, session(&id)?, &call).await?;
+    Ok(done())
 }
 
 async fn caller(request: &HttpRequest, worker: &Worker) -> Result<Arc<Principal>, Refusal> {
@@ -39,6 +54,10 @@ async fn caller(request: &HttpRequest, worker: &Worker) -> Result<Arc<Principal>
     Ok(worker.issuer.stages.authenticator.authenticate(&ask::presented(request, worker)?).await?)
 }
 
-fn unknown() -> Refusal {
-    Refusal::new(Code::NotFound, "You have no such session; it may have expired.")
+fn session(id: &str) -> Result<SessionId, Refusal> {
+    SessionId::parse(id).ok_or_else(unknown_session)
+}
+
+fn done() -> HttpResponse {
+    HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish()
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::admit::{Rule, Standing};
-use crate::bind::{Binding, State};
-use crate::domain::ids::{SessionId, hex};
+use crate::bind::Binding;
+use crate::domain::ids::{Pseudonym, SessionId, hex};
 use crate::issue::token::Issued;
 use crate::provider::PublicSession;
 
@@ -45,49 +45,67 @@ impl<'a> From<&'a Issued> for ClientSecret<'a> {
         let (value, expires_at) = (issued.minted.token().reveal_to_owner(), issued.minted.expires_at());
         let ephemint = Ours {
             session_id: issued.binding.session(),
-            profile: issued.binding.profile(),
+            profile: &issued.binding.owner().profile,
             calls_url: issued.minted.calls_url(),
         };
         Self { value, expires_at, session: issued.minted.session(), client_secret: Repeated { value, expires_at }, ephemint }
     }
 }
 
-/// One of the caller's sessions.
+/// One session.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
     #[schema(value_type = String)]
     session_id: SessionId,
+    /// The pseudonym of its user. For operators alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    user: Option<Pseudonym>,
     profile: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     tenant: String,
-    /// `issued` until the secret expires, `ended` when its owner ended it.
+    /// `issued` until the secret expires or its call is reported; `in_call` until the call is over; then `ended`, `revoked` by an
+    /// operator, or `expired`.
+    #[schema(value_type = String)]
     state: &'static str,
     /// Seconds since 1970.
     issued_at: u64,
     /// Seconds since 1970.
     expires_at: u64,
+    /// The call at the provider, once it was reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<String>,
+    /// When it was ended or revoked, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
     /// SHA-256 of the client secret, in hexadecimal.
     secret_sha256: String,
 }
 
-impl From<&Binding> for Session {
-    fn from(binding: &Binding) -> Self {
+impl Session {
+    /// As its own user sees it.
+    pub(super) fn of(binding: &Binding, now: u64) -> Self {
         Self {
             session_id: binding.session(),
-            profile: binding.profile().to_string(),
-            tenant: binding.tenant().to_owned(),
-            state: match binding.state() {
-                State::Issued => "issued",
-                State::Ended => "ended",
-            },
+            user: None,
+            profile: binding.owner().profile.to_string(),
+            tenant: binding.owner().tenant.to_string(),
+            state: binding.state(now).name(),
             issued_at: binding.issued_at(),
             expires_at: binding.expires_at(),
+            call_id: binding.call().map(|call| call.id.as_str().to_owned()),
+            ended_at: binding.end().map(|end| end.at),
             secret_sha256: hex(&binding.secret().0),
         }
     }
+
+    /// As operators see it.
+    pub(super) fn of_anybody(binding: &Binding, now: u64) -> Self {
+        Self { user: Some(binding.owner().user), ..Self::of(binding, now) }
+    }
 }
 
-/// The caller's sessions, the newest first.
+/// Sessions, the newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Sessions {
     object: &'static str,

@@ -1,5 +1,10 @@
-//! The stages in order, and every way to be refused.
+//! The stages in order, what becomes of sessions, and every way to be refused.
 
 pub(crate) mod guest;
 pub(crate) mod refusal;
+mod sentences;
+mod session;
+mod shut_out;
 pub(crate) mod token;
+
+pub(crate) use sentences::{overloaded, unknown_session};

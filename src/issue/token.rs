@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,12 @@ use crate::audit::{Auditor, Entry};
 use crate::authenticate::{Authenticator, Presented, Principal};
 use crate::authorize::{Door, Forbidden, Grant, Policy, Profile};
 use crate::bind::{Binding, Bindings};
+use crate::block::Blocks;
 use crate::domain::ask::Ask;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
 use crate::domain::trace::Trace;
+use crate::leash::HangUps;
 use crate::provider::{Minted, Provider};
 use crate::tasks::Tasks;
 
@@ -41,7 +44,7 @@ pub(crate) struct Wish {
 pub(crate) struct Issued {
     pub(crate) minted: Minted,
     pub(crate) binding: Binding,
-    pub(crate) standing: Standing,
+    pub(crate) standing: Option<Standing>,
 }
 
 /// What all workers share.
@@ -49,8 +52,10 @@ pub(crate) struct Stages {
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: Policy,
     pub(crate) admission: Admission,
-    pub(crate) bindings: Bindings,
-    pub(crate) auditor: Auditor,
+    pub(crate) blocks: Blocks,
+    pub(crate) bindings: Arc<Bindings>,
+    pub(crate) auditor: Arc<Auditor>,
+    pub(crate) hang_ups: HangUps,
     pub(crate) clock: SharedClock,
     pub(crate) tasks: Tasks,
     /// Mints by profile.
@@ -74,13 +79,14 @@ impl Issuer {
         presented: Result<Presented, Refusal>,
         body: impl Future<Output = Result<Wish, Refusal>>,
     ) -> Result<Issued, Refusal> {
+        let from = presented.as_ref().ok().and_then(|presented| presented.from);
         let (principal, granted) = self.granted(&call, presented, body).await;
         let (grant, retry_of) = match granted {
             Ok(granted) => granted,
             Err(refusal) => return Err(self.refused(&call, principal.as_deref(), refusal).await),
         };
         let (issuer, minting) = (self.clone(), call.clone());
-        let work = Box::pin(async move { issuer.mint(&minting, &grant, retry_of.as_ref()).await });
+        let work = Box::pin(async move { issuer.mint(&minting, &grant, from, retry_of.as_ref()).await });
         match self.stages.tasks.finish(work).await {
             Ok(outcome) => outcome,
             Err(unfinished) => Err(self.refused(&call, principal.as_deref(), unfinished.into()).await),
@@ -114,6 +120,9 @@ impl Issuer {
             Ok(principal) => principal,
             Err(refusal) => return (None, Err(refusal)),
         };
+        if let Err(shut_out) = self.stages.blocks.check(&principal) {
+            return (Some(principal), Err(shut_out.into()));
+        }
         let granted = match body.await {
             Ok(wish) => self
                 .stages
@@ -135,11 +144,17 @@ impl Issuer {
         }
     }
 
-    async fn mint(&self, call: &Call, grant: &Grant, retry_of: Option<&IdempotencyKey>) -> Result<Issued, Refusal> {
+    async fn mint(
+        &self,
+        call: &Call,
+        grant: &Grant,
+        from: Option<IpAddr>,
+        retry_of: Option<&IdempotencyKey>,
+    ) -> Result<Issued, Refusal> {
         let mut entry = self.entry(call);
         name(&mut entry, grant.principal());
         name_profile(&mut entry, grant.profile());
-        let (permit, minted, binding) = match self.admitted(&mut entry, call, grant, retry_of).await {
+        let (permit, minted, binding) = match self.admitted(&mut entry, call, grant, from, retry_of).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.record_refusal(entry, call, refusal).await),
         };
@@ -148,10 +163,8 @@ impl Issuer {
         (entry.outcome, entry.status) = ("minted", 200);
         entry.latency_ms = self.latency_ms(call);
         if self.stages.auditor.record(&entry).await.is_err() {
-            // The secret is dropped unseen: no entry, no token. A retry's session stays bound: an earlier secret of it is out.
-            if !permit.is_retry() {
-                self.stages.bindings.forget(grant.principal().user(), binding.session());
-            }
+            // The secret is dropped unseen: no entry, no token.
+            self.take_back(permit, grant).await;
             return Err(Refusal::new(
                 Code::AuditUnavailable,
                 "The mint could not be written down, so no secret was handed out; try again shortly.",
@@ -159,7 +172,7 @@ impl Issuer {
             .retry_after(10));
         }
         let standing = permit.standing();
-        permit.spend(minted.expires_at());
+        permit.spend();
         self.stages.mints.get(grant.profile().name()).map(Counter::inc);
         Ok(Issued { minted, binding, standing })
     }
@@ -169,16 +182,50 @@ impl Issuer {
         entry: &mut Entry<'_>,
         call: &Call,
         grant: &Grant,
+        from: Option<IpAddr>,
         retry_of: Option<&IdempotencyKey>,
     ) -> Result<(Permit, Minted, Binding), Refusal> {
         let stages = &self.stages;
-        let is_open = |session| stages.bindings.is_open(grant.principal().user(), session);
-        let permit = stages.admission.admit(grant, retry_of, is_open).await?;
+        let user = grant.principal().user();
+        let permit =
+            stages.admission.admit(grant, from, retry_of, async |session| stages.bindings.is_open(user, session).await).await?;
         entry.session_id = Some(permit.session());
-        let minted = self.provider.mint(grant, &permit, call.trace.as_ref()).await?;
-        // Ended while its retry was under way: the secret is dropped unseen.
-        let binding = stages.bindings.bind(grant, permit.session(), &minted).ok_or(Denied::IdempotencyConflict)?;
-        Ok((permit, minted, binding))
+        let minted = match self.provider.mint(grant, &permit, call.trace.as_ref()).await {
+            Ok(minted) => minted,
+            Err(failure) => {
+                permit.give_back().await;
+                return Err(failure.into());
+            }
+        };
+        match self.bound(&permit, &minted, grant).await {
+            Ok(binding) => Ok((permit, minted, binding)),
+            Err(refusal) => {
+                self.take_back(permit, grant).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Remembers whose the secret is and makes sure of what was booked. Whoever was shut out while the secret was made does not get it:
+    /// the one who shut them out ended all that was bound before this looks.
+    async fn bound(&self, permit: &Permit, minted: &Minted, grant: &Grant) -> Result<Binding, Refusal> {
+        let stages = &self.stages;
+        let (bound, kept) = tokio::join!(stages.bindings.bind(grant, permit, minted), permit.keep(minted.expires_at()));
+        // Ended while its retry was under way.
+        let binding = bound?.ok_or(Denied::IdempotencyConflict)?;
+        kept?;
+        stages.blocks.check(grant.principal())?;
+        Ok(binding)
+    }
+
+    /// The secret is dropped unseen. A retry's session stays bound: an earlier secret of it is out.
+    async fn take_back(&self, permit: Permit, grant: &Grant) {
+        if !permit.is_retry()
+            && let Err(error) = self.stages.bindings.forget(grant.principal().user(), permit.session()).await
+        {
+            tracing::warn!(%error, "a session that nobody got a secret of stays known until it expires");
+        }
+        permit.give_back().await;
     }
 
     fn entry<'a>(&self, call: &'a Call) -> Entry<'a> {

@@ -1,6 +1,7 @@
 //! Asks the upstream. A [`Grant`] and a [`Permit`] in, a [`Minted`] out.
 
 mod answer;
+mod calls;
 mod failure;
 mod openai;
 mod retry;
@@ -19,6 +20,7 @@ use crate::domain::trace::Trace;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
 pub(crate) use answer::PublicSession;
+pub(crate) use calls::{Calls, HungUp};
 pub(crate) use failure::{Failure, Kind};
 use openai::Endpoint;
 

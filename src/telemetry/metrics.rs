@@ -42,6 +42,11 @@ pub(crate) struct IntrospectionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -58,6 +63,8 @@ pub(crate) struct Metrics {
     pub(crate) token_cache_misses: Counter,
     pub(crate) jwks_refreshes: Family<RefreshLabels, Counter>,
     pub(crate) introspections: Family<IntrospectionLabels, Counter>,
+    /// `hung_up`, `already_over`, `failed` or `given_up`.
+    pub(crate) hang_ups: Family<OutcomeLabel, Counter>,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) start_time: Gauge<f64, AtomicU64>,
@@ -76,6 +83,7 @@ impl Metrics {
             token_cache_misses: Counter::default(),
             jwks_refreshes: Family::default(),
             introspections: Family::default(),
+            hang_ups: Family::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
             start_time: Gauge::default(),
@@ -104,6 +112,7 @@ impl Metrics {
         registry.register("token_cache_misses", "User tokens that were verified", self.token_cache_misses.clone());
         registry.register("jwks_refreshes", "Fetches of issuers' keys", self.jwks_refreshes.clone());
         registry.register("introspections", "Questions about opaque tokens", self.introspections.clone());
+        registry.register("hang_ups", "Attempts to hang up a call, and what came of them", self.hang_ups.clone());
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());
         registry.register("start_time_seconds", "When the process started, seconds since 1970", self.start_time.clone());

@@ -15,7 +15,6 @@ use super::{Principal, Unauthenticated, Visit};
 use crate::config;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer, hex};
-use crate::domain::network::Network;
 use crate::domain::secret::{Credential, Secret, Sha256};
 use crate::outbound::{Outbound, Unbuildable};
 use proof::{Provider, Verdict};
@@ -86,9 +85,9 @@ impl Guests {
         })
     }
 
-    /// The name that limits of an address are kept under: of IPv6 the /64.
+    /// The name that limits of an address are kept under.
     pub(crate) fn network(&self, from: IpAddr) -> Pseudonym {
-        self.names.pseudonym("", "address", &Network::of_client(from).to_string())
+        self.names.network(from)
     }
 
     /// Makes a guest of a visitor who shows a proof for the first time.

@@ -1,6 +1,7 @@
 //! From what is written to what can be run. Every problem is found in one pass.
 
 mod identity;
+mod limits;
 mod profile;
 mod proxies;
 
@@ -58,6 +59,7 @@ impl Check<'_> {
         let identity = self.identity(&raw.identity, &raw.profiles, server.as_ref());
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
+        let ceilings = self.ceilings(&raw.limits);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -67,7 +69,18 @@ impl Check<'_> {
         }
         let telemetry = Telemetry { log: raw.telemetry.log.clone(), format: raw.telemetry.log_format };
         let demo = self.demo(raw, server.as_ref());
-        Some(Config { server: server?, admin: admin?, pseudonym_key, identity, upstreams, profiles, audit, telemetry, demo })
+        Some(Config {
+            server: server?,
+            admin: admin?,
+            pseudonym_key,
+            identity,
+            upstreams,
+            profiles,
+            ceilings,
+            audit,
+            telemetry,
+            demo,
+        })
     }
 
     fn demo(&mut self, raw: &RawConfig, server: Option<&Server>) -> Option<Demo> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Check;
-use crate::config::raw::{DEFAULT_RATE, RawLimits, RawMaySet, RawProfile, RawUpstream};
-use crate::config::{Api, Limits, MaySet, Profile, Upstream};
+use crate::config::raw::{RawMaySet, RawProfile, RawUpstream};
+use crate::config::{Api, MaySet, Profile, Upstream};
 use crate::domain::json::pointer_tokens;
 
 impl Check<'_> {
@@ -56,6 +56,7 @@ impl Check<'_> {
             );
         }
         let limits = self.limits(&format!("{key}.limits"), &raw.limits);
+        let total_limits = self.ceiling(&format!("{key}.total_limits"), &raw.total_limits);
         Some(Profile {
             upstream: upstream?.clone(),
             api: raw.api,
@@ -66,6 +67,7 @@ impl Check<'_> {
             client_may_set,
             session,
             limits,
+            total_limits,
         })
     }
 
@@ -137,23 +139,5 @@ impl Check<'_> {
             self.problem(key, "a client can never choose the session's type");
         }
         Some(MaySet { path, one_of })
-    }
-
-    pub(super) fn limits(&mut self, key: &str, raw: &RawLimits) -> Limits {
-        const MOST: u64 = 1_000_000_000;
-        let mut optional =
-            |name: &str, value: Option<u64>| value.map(|value| self.range(&format!("{key}.{name}"), value, 1, MOST));
-        let (concurrent_calls, monthly_mints) =
-            (optional("concurrent_calls", raw.concurrent_calls), optional("monthly_mints", raw.monthly_mints));
-        Limits {
-            mints_per_minute: self.range(
-                &format!("{key}.mints_per_minute"),
-                raw.mints_per_minute.unwrap_or(DEFAULT_RATE),
-                1,
-                MOST,
-            ),
-            concurrent_calls,
-            monthly_mints,
-        }
     }
 }

@@ -1,18 +1,20 @@
 //! The configuration as it is written: every key, its default, its meaning. Nothing here is checked yet.
 
 mod identity;
+mod limits;
 mod login;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use identity::{
     ClientAuth, ProofKind, RawApiKey, RawApiKeys, RawClaims, RawDpop, RawGuest, RawIdentity, RawIntrospection, RawJwt,
     RawMapping, RawPerAddress, RawProof,
 };
+pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
 
 /// How careful the checks of the configuration are.
@@ -46,6 +48,8 @@ pub(crate) struct RawConfig {
     pub(crate) upstreams: BTreeMap<String, RawUpstream>,
     /// What a session may be, by name.
     pub(crate) profiles: BTreeMap<String, RawProfile>,
+    /// Limits across all profiles.
+    pub(crate) limits: RawCeilings,
     /// Where every mint and refusal is written down.
     pub(crate) audit: RawAudit,
     /// Logs.
@@ -224,6 +228,8 @@ pub(crate) struct RawProfile {
     pub(crate) session: Map<String, Value>,
     /// Limits of each user of this profile.
     pub(crate) limits: RawLimits,
+    /// Limits of all users of this profile together.
+    pub(crate) total_limits: RawCeiling,
 }
 
 impl Default for RawProfile {
@@ -237,6 +243,7 @@ impl Default for RawProfile {
             client_may_set: Vec::new(),
             session: Map::new(),
             limits: RawLimits::default(),
+            total_limits: RawCeiling::default(),
         }
     }
 }
@@ -266,28 +273,6 @@ pub(crate) struct RawOneOf {
     pub(crate) pointer: String,
     /// The values it may have.
     pub(crate) one_of: Vec<Value>,
-}
-
-/// Mints within a minute where nobody says how many.
-pub(crate) const DEFAULT_RATE: u64 = 120;
-
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawLimits {
-    /// Mints within a minute. Default 120.
-    #[serde(serialize_with = "or_default_rate")]
-    pub(crate) mints_per_minute: Option<u64>,
-    /// Client secrets at once that are neither expired nor given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) concurrent_calls: Option<u64>,
-    /// Mints within a calendar month, UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) monthly_mints: Option<u64>,
-}
-
-#[expect(clippy::ref_option, reason = "serde hands it over like this")]
-fn or_default_rate<S: Serializer>(rate: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(rate.unwrap_or(DEFAULT_RATE))
 }
 
 /// How entries name users.

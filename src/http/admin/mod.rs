@@ -1,6 +1,9 @@
 //! The operators' listener.
 
-use std::sync::Mutex;
+mod blocks;
+mod sessions;
+
+use std::sync::{Arc, Mutex};
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{self, Data, ServiceConfig};
@@ -10,8 +13,10 @@ use prometheus_client::registry::Registry;
 
 use super::exposition::prometheus_text;
 use super::{ask, methods};
+use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, Sha256};
 use crate::issue::refusal::{Code, Refusal};
+use crate::issue::token::Stages;
 
 /// What the admin routes need.
 pub(crate) struct Admin {
@@ -19,11 +24,23 @@ pub(crate) struct Admin {
     token: Option<Sha256>,
     open_metrics: bool,
     registry: Mutex<Registry>,
+    stages: Arc<Stages>,
+    names: Pseudonymizer,
+    /// Who vouches for users: a user's name means nothing without one.
+    issuers: Vec<String>,
 }
 
 impl Admin {
-    pub(crate) fn new(token: Option<&Secret>, open_metrics: bool, registry: Registry) -> Self {
-        Self { token: token.map(|token| Sha256::of(token.reveal().as_bytes())), open_metrics, registry: Mutex::new(registry) }
+    pub(crate) fn new(
+        token: Option<&Secret>,
+        open_metrics: bool,
+        registry: Registry,
+        stages: Arc<Stages>,
+        names: Pseudonymizer,
+        issuers: Vec<String>,
+    ) -> Self {
+        let token = token.map(|token| Sha256::of(token.reveal().as_bytes()));
+        Self { token, open_metrics, registry: Mutex::new(registry), stages, names, issuers }
     }
 
     /// Compares digests, in constant time, so that nothing of the token shows in how long a refusal takes.
@@ -38,7 +55,9 @@ impl Admin {
 pub(crate) fn routes(admin: Data<Admin>) -> impl FnOnce(&mut ServiceConfig) {
     move |app: &mut ServiceConfig| {
         app.app_data(admin)
-            .service(methods("/metrics", "GET, HEAD").route(web::get().to(metrics)).route(web::head().to(metrics)));
+            .service(methods("/metrics", "GET, HEAD").route(web::get().to(metrics)).route(web::head().to(metrics)))
+            .configure(sessions::routes)
+            .configure(blocks::routes);
     }
 }
 

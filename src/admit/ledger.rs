@@ -1,0 +1,133 @@
+//! The books of one process: counts, and what retries under idempotency keys rely on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::count::Resumed;
+use super::embedded::Counts;
+use super::idempotency::{Claim, First, Records, Retry};
+use super::rule::Standing;
+use super::subject::Subjects;
+use super::{Denied, IdempotencyKey, StoreDown};
+use crate::domain::clock::SharedClock;
+use crate::domain::ids::{Pseudonym, SessionId};
+use crate::domain::ttl::Ttl;
+
+pub(super) struct Ledger {
+    counts: Counts,
+    records: Records,
+    clock: SharedClock,
+}
+
+/// What was booked. Given back when it is dropped before it was spent.
+pub(super) struct Hold {
+    ledger: Arc<Ledger>,
+    subjects: Subjects,
+    session: SessionId,
+    first: Option<First>,
+    state: Booked,
+}
+
+/// What a hold still owes.
+#[derive(PartialEq, Eq)]
+enum Booked {
+    /// Booked for this mint; to be given back.
+    Here,
+    /// Booked by the first request under the same idempotency key; its leases go on, or are to be given back.
+    Before(Vec<Option<Resumed>>),
+    Spent,
+}
+
+impl Ledger {
+    pub(super) fn new(clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self { counts: Counts::default(), records: Records::new(), clock })
+    }
+
+    /// Whether this request is the first under its key, or a retry; waits for the first to be done, at most for `patience`.
+    pub(super) async fn claim(&self, user: &Pseudonym, key: &IdempotencyKey, patience: Duration) -> Result<Claim, Denied> {
+        self.records.claim(user, key, patience).await
+    }
+
+    pub(super) fn book(
+        self: &Arc<Self>,
+        subjects: Subjects,
+        first: Option<First>,
+        ttl: Ttl,
+    ) -> Result<(Option<Standing>, Hold), Denied> {
+        let session = first.as_ref().map_or_else(SessionId::new, First::session);
+        let standing = self.counts.book(&subjects, session, ttl, &self.clock)?;
+        Ok((standing, Hold { ledger: self.clone(), subjects, session, first, state: Booked::Here }))
+    }
+
+    /// What a retry needs: nothing is booked again, but a place must be free.
+    pub(super) fn resume(
+        self: &Arc<Self>,
+        subjects: Subjects,
+        retry: Retry,
+        ttl: Ttl,
+    ) -> Result<(Option<Standing>, Hold), Denied> {
+        let session = retry.session();
+        match self.counts.resume(&subjects, session, ttl, &self.clock) {
+            Ok((standing, resumed)) => {
+                Ok((standing, Hold { ledger: self.clone(), subjects, session, first: None, state: Booked::Before(resumed) }))
+            }
+            Err(denied) => {
+                retry.give_back();
+                Err(denied)
+            }
+        }
+    }
+
+    /// Counts one event that is given back by nobody.
+    pub(super) fn count(&self, subjects: &Subjects) -> Result<(), Denied> {
+        self.counts.book(subjects, SessionId::new(), Ttl::MIN, &self.clock).map(drop)
+    }
+
+    /// Holds a place until then, in seconds since 1970, with everyone who counts them.
+    pub(super) fn hold(&self, subjects: &Subjects, session: SessionId, until: u64) {
+        self.counts.hold(subjects, session, self.steady(until), &self.clock);
+    }
+
+    pub(super) fn release(&self, subjects: &Subjects, session: SessionId) {
+        self.counts.release(subjects, session);
+    }
+
+    fn steady(&self, unix: u64) -> Duration {
+        self.clock.steady() + Duration::from_secs(unix).saturating_sub(self.clock.wall())
+    }
+}
+
+impl Hold {
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) fn is_retry(&self) -> bool {
+        matches!(self.state, Booked::Before(_))
+    }
+
+    /// Sets the lease's end to that of the secret, in seconds since 1970.
+    #[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "a durable store has to wait")]
+    pub(super) async fn keep(&self, expires_at: u64) -> Result<(), StoreDown> {
+        self.ledger.counts.hold_until(&self.subjects, self.session, self.ledger.steady(expires_at));
+        Ok(())
+    }
+
+    pub(super) fn spend(mut self) {
+        if let Some(first) = self.first.take() {
+            first.minted();
+        }
+        self.state = Booked::Spent;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // `first` is dropped after this: whoever waits for it finds the booking given back.
+        match &self.state {
+            Booked::Here => self.ledger.counts.refund(&self.subjects, self.session),
+            Booked::Before(resumed) => self.ledger.counts.suspend(&self.subjects, self.session, resumed),
+            Booked::Spent => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Shut somebody out, or let them in again.
+
+use super::refusal::{Code, Refusal};
+use super::token::Stages;
+use crate::audit::Entry;
+use crate::bind::Which;
+use crate::block::{Block, NotBlocked, Target};
+use crate::domain::ids::RequestId;
+
+impl Stages {
+    /// Puts a block in force, then ends all live sessions of whom it shuts out if `revokes`. How many those were.
+    ///
+    /// In this order: a secret that is being made now is either ended here or finds the block before it is handed out.
+    pub(crate) async fn shut_out(
+        &self,
+        request: &RequestId,
+        target: &Target,
+        block: Block,
+        revokes: bool,
+    ) -> Result<u64, Refusal> {
+        self.write_down_block("block", "blocked", request, target, &block).await?;
+        self.blocks.set(target.clone(), block.clone()).await?;
+        if revokes { self.revoke_all(request, &block.author, &which(target)).await } else { Ok(0) }
+    }
+
+    /// Lifts a block. Again is fine.
+    pub(crate) async fn let_in(&self, request: &RequestId, target: &Target) -> Result<(), Refusal> {
+        let Some(block) = self.blocks.of(target) else { return Ok(()) };
+        self.write_down_block("unblock", "unblocked", request, target, &block).await?;
+        Ok(self.blocks.lift(target).await?)
+    }
+
+    /// What an operator does is written down before it is done.
+    async fn write_down_block(
+        &self,
+        event: &'static str,
+        outcome: &'static str,
+        request: &RequestId,
+        target: &Target,
+        block: &Block,
+    ) -> Result<(), Refusal> {
+        let mut entry = Entry::about(event, self.clock.wall(), request.as_str());
+        match target {
+            Target::Everybody if event == "block" => entry.event = "lockdown",
+            Target::Everybody => entry.event = "end_lockdown",
+            Target::Tenant(tenant) => entry.tenant = Some(tenant),
+            Target::User(user) => entry.user = Some(*user),
+        }
+        (entry.outcome, entry.author, entry.cause) = (outcome, Some(&*block.author), Some(&*block.reason));
+        entry.expires_at = block.expires_at;
+        let unwritten = |_| {
+            Refusal::new(Code::AuditUnavailable, "This could not be written down, so it was not done; try again shortly.")
+                .retry_after(10)
+        };
+        self.auditor.record(&entry).await.map(drop).map_err(unwritten)
+    }
+}
+
+fn which(target: &Target) -> Which {
+    match target {
+        Target::Everybody => Which::default(),
+        Target::Tenant(tenant) => Which { tenant: Some(tenant.clone()), ..Which::default() },
+        Target::User(user) => Which { user: Some(*user), ..Which::default() },
+    }
+}
+
+impl From<NotBlocked> for Refusal {
+    fn from(not_blocked: NotBlocked) -> Self {
+        match not_blocked {
+            NotBlocked::Full => {
+                Self::new(Code::Overloaded, "There are as many blocks as there may be; lift those that are needed no more.")
+            }
+            NotBlocked::StoreDown(down) => down.into(),
+        }
+    }
+}

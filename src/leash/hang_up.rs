@@ -1,0 +1,99 @@
+//! Hanging up, again and again until the provider has done it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::audit::{Auditor, Entry};
+use crate::bind::{Binding, Bindings, LONGEST_CALL};
+use crate::domain::clock::SharedClock;
+use crate::domain::ids::CallId;
+use crate::provider::{Calls, HungUp};
+use crate::telemetry::metrics::{Metrics, OutcomeLabel};
+
+const AT_ONCE: usize = 32;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Hangs up in the background.
+#[derive(Clone)]
+pub(crate) struct HangUps(Arc<Shared>);
+
+struct Shared {
+    calls: Calls,
+    bindings: Arc<Bindings>,
+    auditor: Arc<Auditor>,
+    turns: Semaphore,
+    counted: Family<OutcomeLabel, Counter>,
+    clock: SharedClock,
+    /// The process's runtime: a call is hung up also when the worker that was asked to is gone.
+    runtime: Handle,
+}
+
+impl HangUps {
+    /// Must run inside the process's runtime.
+    pub(crate) fn new(
+        calls: Calls,
+        bindings: Arc<Bindings>,
+        auditor: Arc<Auditor>,
+        clock: SharedClock,
+        metrics: &Metrics,
+    ) -> Self {
+        let (turns, counted) = (Semaphore::new(AT_ONCE), metrics.hang_ups.clone());
+        Self(Arc::new(Shared { calls, bindings, auditor, turns, counted, clock, runtime: Handle::current() }))
+    }
+
+    /// Hangs up the call of a session that is over, if it has one that is not.
+    pub(crate) fn start(&self, binding: Binding) {
+        if let Some(call) = binding.to_hang_up().cloned() {
+            let shared = self.0.clone();
+            self.0.runtime.spawn(async move { shared.until_done(&binding, &call).await });
+        }
+    }
+}
+
+impl Shared {
+    async fn until_done(&self, binding: &Binding, call: &CallId) {
+        let last = binding.call().map_or(0, |call| call.reported_at + LONGEST_CALL);
+        let mut pause = FIRST_PAUSE;
+        let (outcome, cause) = loop {
+            let outcome = {
+                // The semaphore is never closed.
+                let _turn = self.turns.acquire().await;
+                self.calls.hang_up(binding.upstream(), binding.key(), call).await
+            };
+            let failure = match outcome {
+                Ok(HungUp::Now) => break ("hung_up", None),
+                Ok(HungUp::Before) => break ("already_over", None),
+                Err(failure) => failure,
+            };
+            self.count("failed");
+            tracing::warn!(session = %binding.session(), cause = failure.cause, "a call could not be hung up; it is tried again");
+            if self.clock.unix() + pause.as_secs() >= last {
+                // No call lasts longer.
+                break ("given_up", Some(failure.cause));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        self.count(outcome);
+        if let Err(error) = self.bindings.hung_up(&binding.owner().user, binding.session()).await {
+            tracing::warn!(session = %binding.session(), %error, "it is not noted down that a call was hung up");
+        }
+        let mut entry = Entry::about("hang_up", self.clock.wall(), "");
+        entry.session(binding);
+        entry.outcome = outcome;
+        entry.cause = cause.as_deref();
+        // The auditor has logged why not.
+        let _ = self.auditor.record(&entry).await;
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.counted.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}
