@@ -68,21 +68,24 @@ async fn ending_a_session_answers_204_and_again_204() {
 }
 
 #[tokio::test]
-async fn a_session_is_shown_until_its_secret_expires_and_can_still_be_ended_then() {
+async fn a_session_goes_from_issued_to_expired_and_can_still_be_ended_then() {
     let world = World::start();
     let (alice, bob) = (world.bearer("alice"), world.bearer("bob"));
     world.upstream.script(Reply::json(200, &minted_until(now() + 2)));
     let session = world.service.mint(&alice).await.expect_session();
     let path = format!("/v1/sessions/{session}");
-    let gone = async || (world.service.get(&path, &alice).await.status == 404).then_some(());
-    eventually("the secret expires", 10, gone).await;
-    world.service.get(&path, &alice).await.expect_problem(404, "not_found");
-    assert!(!listed(&world, &alice).await.contains(&session));
+    let state = async || world.service.get(&path, &alice).await.expect(200).json()["state"].clone();
+    assert_eq!(state().await, "issued");
+    eventually("the secret expires", 10, async || (state().await == "expired").then_some(())).await;
+    assert!(listed(&world, &alice).await.contains(&session));
     world.service.delete(&path, &bob).await.expect_problem(404, "not_found");
     for _ in 0..2 {
         world.service.delete(&path, &alice).await.expect(204);
+        assert_eq!(state().await, "ended");
     }
-    world.service.get(&path, &alice).await.expect_problem(404, "not_found");
+    let shown = world.service.get(&path, &alice).await.json();
+    assert!(shown["ended_at"].as_i64().is_some_and(|ended| (now() - ended).abs() < 10), "{shown}");
+    assert!(shown.get("user").is_none() && shown.get("call_id").is_none(), "{shown}");
 }
 
 #[tokio::test]

@@ -38,6 +38,12 @@ impl Service {
     pub(crate) async fn delete(&self, path: &str, token: &str) -> Answer {
         self.call(Method::DELETE, path).bearer(token).send().await
     }
+
+    /// Reports the call of a session.
+    pub(crate) async fn report(&self, session: &str, call: &str, token: &str) -> Answer {
+        let path = format!("/v1/sessions/{session}/call");
+        self.call(Method::POST, &path).bearer(token).json(&serde_json::json!({ "call_id": call })).send().await
+    }
 }
 
 /// One request in the making.

@@ -21,6 +21,8 @@ struct Script {
     next: VecDeque<Reply>,
     always: Option<Reply>,
     revoked: Vec<String>,
+    /// How the next hang-ups are answered; after that, with 200.
+    hang_ups: VecDeque<Reply>,
 }
 
 #[derive(Default)]
@@ -73,6 +75,20 @@ impl Upstream {
         lock(&self.state.script).always = reply.into();
     }
 
+    /// The next hang-up is answered with `reply`, once.
+    pub(crate) fn script_hang_up(&self, reply: Reply) {
+        lock(&self.state.script).hang_ups.push_back(reply);
+    }
+
+    /// The calls that were asked to be hung up, in order, with the key that asked.
+    pub(crate) fn hang_ups(&self) -> Vec<(String, String)> {
+        let asked = self.requests().into_iter().filter_map(|request| {
+            let call = hung_up(&request)?.to_owned();
+            Some((call, request.bearer().to_owned()))
+        });
+        asked.collect()
+    }
+
     /// A key that is no longer good: 401 `invalid_api_key`.
     pub(crate) fn revoke(&self, key: &str) {
         let mut script = lock(&self.state.script);
@@ -111,6 +127,9 @@ impl Upstream {
 impl State {
     fn answer(&self, request: &Request) -> Reply {
         let mut script = lock(&self.script);
+        if hung_up(request).is_some() {
+            return script.hang_ups.pop_front().unwrap_or_else(|| Reply::json(200, &json!({})));
+        }
         if let Some(reply) = script.next.pop_front().or_else(|| script.always.clone()) {
             return reply;
         }
@@ -127,6 +146,12 @@ impl State {
         let body = if request.body.is_empty() { json!({}) } else { request.json() };
         minted(&body, number, path == TRANSLATION_SECRETS).header("x-request-id", &format!("req_{number:08}"))
     }
+}
+
+/// The call that a request hangs up.
+fn hung_up(request: &Request) -> Option<&str> {
+    let path = request.target.strip_prefix("/v1/realtime/calls/")?;
+    path.strip_suffix("/hangup").filter(|_| request.method == "POST")
 }
 
 /// An error body as the provider writes it.
