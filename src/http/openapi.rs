@@ -48,6 +48,15 @@ struct Proof {
     proof: String,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "utoipa reads its shape")]
+struct ReportedCall {
+    /// The last segment of the `Location` header that came with the SDP answer.
+    #[schema(pattern = "^rtc_[A-Za-z0-9_-]{1,124}$")]
+    call_id: String,
+}
+
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// `ok` or `unavailable`.
@@ -57,8 +66,8 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
-    paths(realtime, translation, guest, list, show, end, login, callback, logout, me, livez, readyz),
-    components(schemas(MintRequest, ClientSecret, Session, Sessions, Proof, Guest, SignedIn, SignedOut, Problem, Health)),
+    paths(realtime, translation, guest, list, show, end, report, login, callback, logout, me, livez, readyz),
+    components(schemas(MintRequest, ClientSecret, Session, Sessions, ReportedCall, Proof, Guest, SignedIn, SignedOut, Problem, Health)),
     modifiers(&Credentials, &Bodies, &Refusals),
     tags((name = "mint", description = "Client secrets"), (name = "guests", description = "Anonymous visitors"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
 )]
@@ -187,6 +196,15 @@ fn show() {}
 )]
 #[expect(dead_code, reason = "utoipa reads its attributes")]
 fn end() {}
+
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/call", tag = "sessions", security(("user" = []), ("session" = [])), summary = "Report the call that was opened with a session's secret, so that it can be ended with the session",
+    params(("id" = String, Path, description = "`ephemint.session_id` of the mint answer")),
+    request_body(content = ReportedCall),
+    responses((status = 204, description = "It is noted; again is fine"), (status = "default", description = "Refused; 409 when the session has another call or the call another session; 404 also when the session is over: its call is hung up then", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn report() {}
 
 #[utoipa::path(
     get, path = "/auth/login", tag = "sign-in", summary = "Lead the browser to the OpenID provider",

@@ -128,7 +128,13 @@ async fn what_is_no_call_id_goes_nowhere() {
         post(body).await.expect_problem(400, "invalid_json");
     }
     post(json!({"call_id": "rtc_1", "x": 1})).await.expect_problem(400, "unknown_field");
-    world.service.call(Method::POST, &path).json(&json!({"call_id": "rtc_1"})).send().await.expect_problem(401, "missing_credentials");
+    world
+        .service
+        .call(Method::POST, &path)
+        .json(&json!({"call_id": "rtc_1"}))
+        .send()
+        .await
+        .expect_problem(401, "missing_credentials");
     let call = world.service.call(Method::POST, &path).bearer(&token).json(&json!({"call_id": "rtc_1"}));
     call.header("origin", "https://evil.example").send().await.expect_problem(403, "origin_not_allowed");
     world.service.get(&path, &token).await.expect_problem(405, "method_not_allowed");
