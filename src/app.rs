@@ -108,6 +108,7 @@ pub(crate) struct App {
     admin: Server,
     admin_address: SocketAddr,
     edge: Arc<Edge>,
+    store: Store,
     tasks: Tasks,
     drain: Duration,
     grace: Duration,
@@ -133,19 +134,22 @@ impl App {
             Authenticator::start(identity, policy.asked_claims(), names.clone(), &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();
         let store = Store::open(config.store, &metrics)?;
-        let (bindings, auditor) =
-            (Arc::new(Bindings::new(&store, clock.clone())), Arc::new(Auditor::open(config.audit, metrics.clone())?));
+        let (bindings, auditor) = (
+            Arc::new(Bindings::new(&store, &clock).map_err(Unusable::from)?),
+            Arc::new(Auditor::open(config.audit, metrics.clone())?),
+        );
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
             authenticator,
-            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store),
+            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store)
+                .map_err(Unusable::from)?,
             policy,
-            blocks: Blocks::new(&store, clock.clone()),
+            blocks: Blocks::new(&store, clock.clone()).map_err(Unusable::from)?,
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
             bindings,
             auditor,
-            store,
+            store: store.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
@@ -180,6 +184,7 @@ impl App {
             admin,
             admin_address,
             edge,
+            store,
             tasks,
             drain: server.drain,
             grace: server.grace,
@@ -213,6 +218,11 @@ impl App {
             _ = signals.next() => {}
         }
         let ending = end(&public, &admin, &self.public_socket, &self.edge, &self.tasks, self.drain, self.grace);
+        let store = self.store;
+        let ending = async {
+            ending.await;
+            store.close().await;
+        };
         tokio::select! {
             () = ending => Ok(0),
             code = signals.next() => {

@@ -1,8 +1,10 @@
 //! Where what is counted and remembered is kept: in this process, in a file beside it, or at a Redis that replicas share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config;
+pub(crate) use crate::durable::Table;
 use crate::durable::{Durable, Lost, Unopened};
 use crate::redis::{BadUrl, Origin, Redis, Unavailable};
 use crate::telemetry::metrics::{KindLabel, Metrics};
@@ -25,6 +27,40 @@ pub(crate) struct Shared {
     pub(crate) alone_among: Option<u64>,
 }
 
+/// Writes changes of this process's memory down, where they are to survive it.
+#[derive(Clone, Default)]
+pub(crate) struct Journal(Option<Arc<Durable>>);
+
+impl Journal {
+    /// The entry is this from now on. Never waits. Changes of one entry must come in the order in which they were made.
+    pub(crate) fn put(&self, table: Table, key: impl FnOnce() -> String, value: impl FnOnce() -> Option<Vec<u8>>) {
+        if let (Some(durable), Some(value)) = (&self.0, self.0.as_ref().and_then(|_| value())) {
+            let _settled_with_others = durable.put(table, key().as_bytes(), Some(&value));
+        }
+    }
+
+    /// The entry is no more.
+    pub(crate) fn remove(&self, table: Table, key: impl FnOnce() -> String) {
+        if let Some(durable) = &self.0 {
+            let _settled_with_others = durable.put(table, key().as_bytes(), None);
+        }
+    }
+
+    /// Waits until all changes so far are on disk.
+    pub(crate) async fn settled(&self) -> Result<(), StoreDown> {
+        match &self.0 {
+            Some(durable) => Ok(durable.settled(durable.write([])).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands on every entry that was there when the process started.
+    pub(crate) fn read(&self, table: Table, mut each: impl FnMut(&str, &[u8])) -> Result<(), Unopened> {
+        let Some(durable) = &self.0 else { return Ok(()) };
+        durable.read(table, |key, value| each(&String::from_utf8_lossy(key), value))
+    }
+}
+
 /// What is counted and remembered cannot be read or written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store is not available")]
@@ -41,6 +77,8 @@ impl From<Lost> for StoreDown {
         Self
     }
 }
+
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A store that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +103,23 @@ impl Store {
                 let redis = Arc::new(Redis::connect(origin, settings.key_prefix, settings.timeout, metrics));
                 Ok(Self::Shared(Shared { redis, alone_among: settings.alone_among }))
             }
+        }
+    }
+
+    /// Writes what waits. Nothing is taken after that.
+    pub(crate) async fn close(&self) {
+        if let Self::File(durable) = self
+            && durable.close(CLOSE_WITHIN).await.is_err()
+        {
+            tracing::error!("not everything that was counted could be written to the store before the end");
+        }
+    }
+
+    /// For what is kept in memory.
+    pub(crate) fn journal(&self) -> Journal {
+        match self {
+            Self::Memory | Self::Shared(_) => Journal::default(),
+            Self::File(durable) => Journal(Some(durable.clone())),
         }
     }
 

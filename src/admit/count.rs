@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -28,6 +30,32 @@ impl Moment {
         let wall = clock.wall();
         Self { steady: clock.steady(), wall, month: Month::of(wall) }
     }
+
+    /// A moment of steady time, as the wall clock shows it, in microseconds.
+    fn wall_of(&self, steady: Duration) -> u64 {
+        let wall = (self.wall + steady.saturating_sub(self.steady)).saturating_sub(self.steady.saturating_sub(steady));
+        u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn steady_of(&self, wall: u64) -> Duration {
+        let wall = Duration::from_micros(wall);
+        (self.steady + wall.saturating_sub(self.wall)).saturating_sub(self.wall.saturating_sub(wall))
+    }
+}
+
+/// A count on disk. Microseconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "a")]
+    arrival: u64,
+    #[serde(rename = "m")]
+    month: i32,
+    #[serde(rename = "n")]
+    mints: u64,
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    leases: Vec<(String, u64)>,
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    known_until: Option<u64>,
 }
 
 /// What one subject has used.
@@ -190,6 +218,32 @@ impl Count {
             self.month = month;
             self.mints_this_month = 0;
         }
+    }
+
+    /// As it is written down: by the wall clock, which goes on when the process does not.
+    pub(super) fn stored(&self, now: &Moment) -> Option<Vec<u8>> {
+        let leases = self.leases.until.iter().filter(|(_, until)| **until > now.steady);
+        let stored = Stored {
+            arrival: now.wall_of(self.arrival),
+            month: self.month.0,
+            mints: self.mints_this_month,
+            leases: leases.map(|(session, until)| (session.to_string(), now.wall_of(*until))).collect(),
+            known_until: (self.known_until < Duration::MAX).then(|| now.wall_of(self.known_until)),
+        };
+        serde_json::to_vec(&stored).ok()
+    }
+
+    /// What was written down. `None` when it is not of this form.
+    pub(super) fn restored(stored: &[u8], now: &Moment) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(stored).ok()?;
+        let leases = stored.leases.iter().map(|(session, until)| Some((SessionId::parse(session)?, now.steady_of(*until))));
+        Some(Self {
+            arrival: now.steady_of(stored.arrival),
+            month: Month(stored.month),
+            mints_this_month: stored.mints,
+            leases: Leases { until: leases.collect::<Option<_>>()?, sweep_at: 0 },
+            known_until: stored.known_until.map_or(Duration::MAX, |until| now.steady_of(until)),
+        })
     }
 
     /// Whether forgetting it changes no answer.

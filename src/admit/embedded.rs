@@ -12,6 +12,8 @@ use super::subject::{Key, Subject, Subjects, Whose};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::SessionId;
 use crate::domain::ttl::Ttl;
+use crate::durable::Unopened;
+use crate::store::{self, Journal};
 
 const SHARDS: usize = 64;
 /// Subjects counted at most, in each shard of each table: about a million users, as many guests and as many addresses, at roughly
@@ -37,19 +39,28 @@ pub(super) struct Counts {
     /// One for each of [`Whose::ALL`].
     tables: Vec<Table>,
     hasher: RandomState,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self::with_most_per_shard(MOST_PER_SHARD)
-    }
+    journal: Journal,
 }
 
 impl Counts {
+    /// With what was written down.
+    pub(super) fn restored(journal: Journal, clock: &SharedClock) -> Result<Self, Unopened> {
+        let (now, mut counts) = (Moment::now(clock), Self::with_most_per_shard(MOST_PER_SHARD));
+        journal.read(store::Table::Counts, |text, stored| {
+            let known = Key::parse(text).zip(Count::restored(stored, &now));
+            match known.filter(|(_, count)| !count.is_idle(&now)) {
+                Some(((whose, key), count)) => drop(counts.shard_of(whose, &key).counts.insert(key, count)),
+                None => journal.remove(store::Table::Counts, || text.to_owned()),
+            }
+        })?;
+        counts.journal = journal;
+        Ok(counts)
+    }
+
     fn with_most_per_shard(most: usize) -> Self {
         let shard = || Mutex::new(Shard { counts: HashMap::new(), most, sweep_at: FIRST_SWEEP.min(most), swept: Duration::ZERO });
         let table = |_| Table(std::iter::repeat_with(shard).take(SHARDS).collect());
-        Self { tables: Whose::ALL.into_iter().map(table).collect(), hasher: RandomState::new() }
+        Self { tables: Whose::ALL.into_iter().map(table).collect(), hasher: RandomState::new(), journal: Journal::default() }
     }
 
     /// Books one mint and a lease for `session` with every subject, or nothing at all. The most restrictive standing.
@@ -64,30 +75,34 @@ impl Counts {
         // All locks are held until all is taken. At most one in each table, and the tables always in the same order: no deadlock.
         let mut first = self.shard(&subjects.first);
         let mut more: Vec<_> = subjects.more.iter().map(|subject| self.shard(subject)).collect();
-        let head = first.count(&subjects.first, &now)?;
-        let rest = more.iter_mut().zip(&subjects.more).map(|(shard, subject)| shard.count(subject, &now));
+        let head = first.count(&subjects.first, &self.journal, &now)?;
+        let rest = more.iter_mut().zip(&subjects.more).map(|(shard, subject)| shard.count(subject, &self.journal, &now));
         let mut rest: Vec<_> = rest.collect::<Result<_, _>>()?;
         has_room(head, &subjects.first, &now)?;
         for (count, subject) in rest.iter_mut().zip(&subjects.more) {
             has_room(count, subject, &now)?;
         }
-        let take = |count: &mut Count, subject: &Subject| count.take(&subject.limits, subject.known_until, session, ttl, &now);
+        let take = |count: &mut Count, subject: &Subject| {
+            let standing = count.take(&subject.limits, subject.known_until, session, ttl, &now);
+            self.write_down(subject, count, &now);
+            standing
+        };
         let standing = take(head, &subjects.first);
         let taken = rest.into_iter().zip(&subjects.more).map(|(count, subject)| take(count, subject));
         Ok(Standing::tightest(taken.chain([standing])))
     }
 
     /// Gives back what `book` took.
-    pub(super) fn refund(&self, subjects: &Subjects, session: SessionId) {
+    pub(super) fn refund(&self, subjects: &Subjects, session: SessionId, clock: &SharedClock) {
         for subject in subjects.iter() {
-            self.change(subject, |count| count.give_back(&subject.limits, session));
+            self.change(subject, clock, |count| count.give_back(&subject.limits, session));
         }
     }
 
     /// Sets the end of a lease, with everyone who holds it, to the expiry of the secret that was minted.
-    pub(super) fn hold_until(&self, subjects: &Subjects, session: SessionId, until: Duration) {
+    pub(super) fn hold_until(&self, subjects: &Subjects, session: SessionId, until: Duration, clock: &SharedClock) {
         for subject in subjects.holding() {
-            self.change(subject, |count| count.hold_until(session, until));
+            self.change(subject, clock, |count| count.hold_until(session, until));
         }
     }
 
@@ -103,22 +118,26 @@ impl Counts {
         let now = Moment::now(clock);
         // Locked as in `book`.
         let mut shards: Vec<_> = subjects.iter().map(|subject| self.shard(subject)).collect();
-        let counts = shards.iter_mut().zip(subjects.iter()).map(|(shard, subject)| shard.count(subject, &now));
+        let counts = shards.iter_mut().zip(subjects.iter()).map(|(shard, subject)| shard.count(subject, &self.journal, &now));
         let mut counts: Vec<_> = counts.collect::<Result<_, _>>()?;
         for (count, subject) in counts.iter_mut().zip(subjects.iter()) {
             count.may_resume(&subject.limits, session, &now).map_err(|exceeded| denied(subject, exceeded))?;
         }
-        let resumed = counts.iter_mut().zip(subjects.iter());
-        let resumed = resumed.map(|(count, subject)| count.resume(&subject.limits, session, ttl, &now)).collect();
+        let resume = |count: &mut Count, subject: &Subject| {
+            let resumed = count.resume(&subject.limits, session, ttl, &now);
+            self.write_down(subject, count, &now);
+            resumed
+        };
+        let resumed = counts.iter_mut().zip(subjects.iter()).map(|(count, subject)| resume(count, subject)).collect();
         let standing = counts.iter().zip(subjects.iter()).map(|(count, subject)| count.standing(&subject.limits, now.steady));
         Ok((Standing::tightest(standing), resumed))
     }
 
     /// Undoes `resume`.
-    pub(super) fn suspend(&self, subjects: &Subjects, session: SessionId, resumed: &[Option<Resumed>]) {
+    pub(super) fn suspend(&self, subjects: &Subjects, session: SessionId, resumed: &[Option<Resumed>], clock: &SharedClock) {
         for (subject, resumed) in subjects.iter().zip(resumed) {
             if let Some(resumed) = resumed {
-                self.change(subject, |count| count.suspend(session, resumed));
+                self.change(subject, clock, |count| count.suspend(session, resumed));
             }
         }
     }
@@ -127,15 +146,16 @@ impl Counts {
     pub(super) fn hold(&self, subjects: &Subjects, session: SessionId, until: Duration, clock: &SharedClock) {
         let now = Moment::now(clock);
         for subject in subjects.holding() {
-            if let Ok(count) = self.shard(subject).count(subject, &now) {
+            if let Ok(count) = self.shard(subject).count(subject, &self.journal, &now) {
                 count.hold(session, until);
+                self.write_down(subject, count, &now);
             }
         }
     }
 
-    pub(super) fn release(&self, subjects: &Subjects, session: SessionId) {
+    pub(super) fn release(&self, subjects: &Subjects, session: SessionId, clock: &SharedClock) {
         for subject in subjects.holding() {
-            self.change(subject, |count| count.release(session));
+            self.change(subject, clock, |count| count.release(session));
         }
     }
 
@@ -144,16 +164,27 @@ impl Counts {
         self.shard(subject).counts.get(&subject.key).is_some_and(|count| count.holds(session, now))
     }
 
-    fn change(&self, subject: &Subject, change: impl FnOnce(&mut Count)) {
+    fn change(&self, subject: &Subject, clock: &SharedClock, change: impl FnOnce(&mut Count)) {
+        let now = Moment::now(clock);
         if let Some(count) = self.shard(subject).counts.get_mut(&subject.key) {
             change(count);
+            self.write_down(subject, count, &now);
         }
     }
 
+    /// While its shard is locked, so that changes are written in the order in which they are made.
+    fn write_down(&self, subject: &Subject, count: &Count, now: &Moment) {
+        self.journal.put(store::Table::Counts, || subject.key.text(subject.whose), || count.stored(now));
+    }
+
     fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
+        self.shard_of(subject.whose, &subject.key)
+    }
+
+    fn shard_of(&self, whose: Whose, key: &Key) -> MutexGuard<'_, Shard> {
         // `tables` has one for each.
-        let Table(shards) = &self.tables[subject.whose as usize];
-        let index = usize::try_from(self.hasher.hash_one(&subject.key) % SHARDS as u64).unwrap_or_default();
+        let Table(shards) = &self.tables[whose as usize];
+        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
         // Nothing in a critical section can panic half-way through a change, so a poisoned shard is still consistent.
         shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,11 +200,13 @@ fn denied(subject: &Subject, exceeded: Exceeded) -> Denied {
 }
 
 impl Shard {
-    fn count(&mut self, subject: &Subject, now: &Moment) -> Result<&mut Count, Denied> {
+    fn count(&mut self, subject: &Subject, journal: &Journal, now: &Moment) -> Result<&mut Count, Denied> {
         if self.counts.len() >= self.sweep_at && !self.counts.contains_key(&subject.key) {
             // Doubling, and a second's pause when full, keep the cost of sweeping in proportion to the number of new subjects.
             if self.sweep_at < self.most || now.steady >= self.swept + SWEEP_PAUSE {
-                self.counts.retain(|_, count| !count.is_idle(now));
+                for (key, _) in self.counts.extract_if(|_, count| count.is_idle(now)) {
+                    journal.remove(store::Table::Counts, || key.text(subject.whose));
+                }
                 self.sweep_at = (self.counts.len() * 2).max(FIRST_SWEEP).min(self.most);
                 self.swept = now.steady;
             }
@@ -190,7 +223,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Counts, Denied, Key, SHARDS, SessionId, SharedClock, Standing, Subject, Subjects, Ttl, Whose};
+    use super::{Counts, Denied, Key, MOST_PER_SHARD, SHARDS, SessionId, SharedClock, Standing, Subject, Subjects, Ttl, Whose};
     use crate::admit::Rule;
     use crate::admit::subject::Name;
     use crate::config::Limits;
@@ -228,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_monthly_quota_starts_anew_with_the_month() {
-        let (counts, clock, ttl) = (Counts::default(), ManualClock::at(END_OF_NOVEMBER), Ttl::MIN);
+        let (counts, clock, ttl) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(END_OF_NOVEMBER), Ttl::MIN);
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(100, None, Some(2)));
         let book = || counts.book(&alice, SessionId::new(), ttl, &shared);
@@ -242,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_lease_ends_when_it_expires_or_is_released() {
-        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(100, Some(2), None));
         let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
@@ -251,7 +284,7 @@ mod tests {
         clock.advance(Duration::from_secs(20));
         assert!(book(second).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 40));
-        counts.release(&alice, first);
+        counts.release(&alice, first, &shared);
         assert!(book(SessionId::new()).is_ok());
         assert_eq!(refusal(book(SessionId::new())), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_secs(61));
@@ -260,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_ran_out_is_taken_again_only_when_a_place_is_free() {
-        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(2, Some(1), Some(2)));
         let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
@@ -270,7 +303,7 @@ mod tests {
         clock.advance(Duration::from_mins(1));
         let (_, resumed) = resume(first).ok().unwrap();
         assert_eq!(refusal(book(second)), (Rule::ConcurrentCalls, 60));
-        counts.suspend(&alice, first, &resumed);
+        counts.suspend(&alice, first, &resumed, &shared);
         assert!(book(second).is_ok(), "what was resumed was given back, and nothing was booked twice");
         assert_eq!(refusal(resume(first).map(|(standing, _)| standing)), (Rule::ConcurrentCalls, 60));
         clock.advance(Duration::from_mins(1));
@@ -279,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_retry_that_fails_leaves_the_lease_as_others_need_it() {
-        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(10, Some(1), None));
         let resume = |session| counts.resume(&alice, session, Ttl::MIN, &shared).ok().unwrap().1;
@@ -288,33 +321,33 @@ mod tests {
         assert!(counts.book(&alice, first, Ttl::MIN, &shared).is_ok());
         clock.advance(Duration::from_secs(20));
         let fails = resume(first);
-        counts.suspend(&alice, first, &fails);
+        counts.suspend(&alice, first, &fails, &shared);
         assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 40), "the first secret's lease is as it was");
         let fails = resume(first);
-        counts.hold_until(&alice, first, shared.steady() + Duration::from_secs(50));
-        counts.suspend(&alice, first, &fails);
+        counts.hold_until(&alice, first, shared.steady() + Duration::from_secs(50), &shared);
+        counts.suspend(&alice, first, &fails, &shared);
         assert_eq!(refusal(book()), (Rule::ConcurrentCalls, 50), "another retry's lease is kept");
         let late = resume(first);
-        counts.release(&alice, first);
-        counts.suspend(&alice, first, &late);
+        counts.release(&alice, first, &shared);
+        counts.suspend(&alice, first, &late, &shared);
         assert!(book().is_ok(), "an ended session does not come back");
     }
 
     #[test]
     fn a_refund_gives_back_everything() {
-        let counts = Counts::default();
+        let counts = Counts::with_most_per_shard(MOST_PER_SHARD);
         let clock: SharedClock = ManualClock::at(1000);
         let alice = user("alice", limits(1, Some(1), Some(1)));
         for _ in 0..5 {
             let session = SessionId::new();
             assert!(counts.book(&alice, session, Ttl::MIN, &clock).is_ok());
-            counts.refund(&alice, session);
+            counts.refund(&alice, session, &clock);
         }
     }
 
     #[test]
     fn nothing_is_taken_when_one_rule_refuses() {
-        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(10, Some(1), Some(100)));
         let held = SessionId::new();
@@ -322,13 +355,13 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(refusal(counts.book(&alice, SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
         }
-        counts.release(&alice, held);
+        counts.release(&alice, held, &shared);
         assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().unwrap().remaining, 8);
     }
 
     #[test]
     fn sixty_four_threads_share_a_limit_of_ten_exactly() {
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::with_most_per_shard(MOST_PER_SHARD));
         let clock: SharedClock = ManualClock::at(1000);
         let threads: Vec<_> = (0..64)
             .map(|_| {
@@ -356,7 +389,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_of_a_guest_whose_address_is_refused_nor_the_other_way_round() {
-        let (counts, clock) = (Counts::default(), ManualClock::at(1000));
+        let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let book = |subjects: &Subjects, session| counts.book(subjects, session, Ttl::MIN, &shared);
         let (narrow, wide) = (limits(100, Some(1), Some(100)), limits(100, Some(2), Some(100)));
@@ -369,14 +402,14 @@ mod tests {
         // The address is refused: nothing is taken of the guest.
         assert!(matches!(book(&other, third), Err(Denied::Limited { whose: Whose::GuestAddress, .. })));
         assert!(!counts.holds(&other.first, third, Duration::ZERO));
-        counts.refund(&one, first);
+        counts.refund(&one, first, &shared);
         assert_eq!(book(&other, third).unwrap().unwrap().remaining, 98);
         assert!(counts.holds(&other.first, third, Duration::from_secs(1000)));
     }
 
     #[test]
     fn many_guests_of_one_address_share_its_limit_exactly() {
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::with_most_per_shard(MOST_PER_SHARD));
         let clock: SharedClock = ManualClock::at(1000);
         let guests: Vec<_> = (0..64)
             .map(|i| {

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::notification::RemovalCause;
 use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Denied, IdempotencyKey};
-use crate::domain::ids::{Pseudonym, SessionId};
+use crate::domain::clock::SharedClock;
+use crate::domain::ids::{Pseudonym, SessionId, hex};
 use crate::domain::secret::Sha256;
+use crate::durable::Unopened;
+use crate::store::{Journal, Table};
 
 const KEPT_FOR: Duration = Duration::from_mins(10);
 const MOST_RETRIES: u8 = 3;
@@ -18,12 +23,26 @@ const MOST_KEYS: u64 = 200_000;
 type Name = (Pseudonym, Sha256);
 
 #[derive(Clone)]
-pub(super) struct Records(Cache<Name, Arc<Record>>);
+pub(super) struct Records {
+    known: Cache<Name, Arc<Record>>,
+    journal: Journal,
+    clock: SharedClock,
+}
 
 struct Record {
     request: Sha256,
     session: SessionId,
     state: watch::Sender<State>,
+}
+
+/// A record on disk, once its first mint has succeeded.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    request: String,
+    session: String,
+    retries: u8,
+    /// Seconds since 1970.
+    until: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +70,11 @@ pub(super) struct First {
 }
 
 /// A further request: booked already, and counted as one of the retries that its key is good for.
-pub(super) struct Retry(Arc<Record>);
+pub(super) struct Retry {
+    records: Records,
+    name: Name,
+    record: Arc<Record>,
+}
 
 impl First {
     pub(super) fn session(&self) -> SessionId {
@@ -61,6 +84,7 @@ impl First {
     /// Retries are welcome from now on.
     pub(super) fn minted(self) {
         self.record.state.send_replace(State::Minted { retries: 0 });
+        self.records.write_down(&self.name, &self.record);
     }
 }
 
@@ -68,7 +92,7 @@ impl Drop for First {
     fn drop(&mut self) {
         if *self.record.state.borrow() == State::Pending {
             // Those who wait ask again after that, and must not find this record.
-            self.records.0.invalidate(&self.name);
+            self.records.known.invalidate(&self.name);
             self.record.state.send_replace(State::Failed);
         }
     }
@@ -76,22 +100,42 @@ impl Drop for First {
 
 impl Retry {
     pub(super) fn session(&self) -> SessionId {
-        self.0.session
+        self.record.session
     }
 
     /// Not even tried, so it does not count.
     pub(super) fn give_back(self) {
-        self.0.state.send_modify(|state| {
+        self.record.state.send_modify(|state| {
             if let State::Minted { retries } = state {
                 *retries = retries.saturating_sub(1);
             }
         });
+        self.records.write_down(&self.name, &self.record);
     }
 }
 
 impl Records {
-    pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(MOST_KEYS).time_to_live(KEPT_FOR).build())
+    /// With what was written down. What was, is kept for ten minutes from now on.
+    pub(super) fn restored(journal: Journal, clock: &SharedClock) -> Result<Self, Unopened> {
+        let forgotten = journal.clone();
+        // Not when it was taken out by hand: then it was never written.
+        let forget = move |name: Arc<Name>, _, cause: RemovalCause| {
+            if cause.was_evicted() {
+                forgotten.remove(Table::Keys, || text(&name));
+            }
+        };
+        let known = Cache::builder().max_capacity(MOST_KEYS).time_to_live(KEPT_FOR).eviction_listener(forget).build();
+        let now = clock.unix();
+        journal.read(Table::Keys, |key, stored| match parse(key).zip(Record::restored(stored, now)) {
+            Some((name, record)) => known.insert(name, Arc::new(record)),
+            None => journal.remove(Table::Keys, || key.to_owned()),
+        })?;
+        Ok(Self { known, journal, clock: clock.clone() })
+    }
+
+    fn write_down(&self, name: &Name, record: &Record) {
+        let until = self.clock.unix() + KEPT_FOR.as_secs();
+        self.journal.put(Table::Keys, || text(name), || record.stored(until));
     }
 
     /// Of all requests under one key exactly one is the first; the others wait until it is done, at most for `patience`.
@@ -105,7 +149,7 @@ impl Records {
             let fresh = || {
                 Arc::new(Record { request: key.request, session: SessionId::new(), state: watch::Sender::new(State::Pending) })
             };
-            let entry = self.0.entry(name).or_insert_with(fresh);
+            let entry = self.known.entry(name).or_insert_with(fresh);
             let is_first = entry.is_fresh();
             let record = entry.into_value();
             if is_first {
@@ -118,23 +162,52 @@ impl Records {
             // An error would mean that the record is gone, which is held here.
             let failed = done.wait_for(|state| *state != State::Pending).await.is_ok_and(|state| *state == State::Failed);
             if !failed {
-                return record.retry().map(Claim::Retry);
+                return self.retry(name, record).map(Claim::Retry);
             }
         }
     }
-}
 
-impl Record {
-    fn retry(self: Arc<Self>) -> Result<Retry, Denied> {
-        let counted = self.state.send_if_modified(|state| match state {
+    fn retry(&self, name: Name, record: Arc<Record>) -> Result<Retry, Denied> {
+        let counted = record.state.send_if_modified(|state| match state {
             State::Minted { retries } if *retries < MOST_RETRIES => {
                 *retries += 1;
                 true
             }
             _ => false,
         });
-        if counted { Ok(Retry(self)) } else { Err(Denied::IdempotencyConflict) }
+        if !counted {
+            return Err(Denied::IdempotencyConflict);
+        }
+        self.write_down(&name, &record);
+        Ok(Retry { records: self.clone(), name, record })
     }
+}
+
+impl Record {
+    fn stored(&self, until: u64) -> Option<Vec<u8>> {
+        let State::Minted { retries } = *self.state.borrow() else { return None };
+        let stored = Stored { request: hex(&self.request.0), session: self.session.to_string(), retries, until };
+        serde_json::to_vec(&stored).ok()
+    }
+
+    /// `None` when its time is over.
+    fn restored(stored: &[u8], now: u64) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(stored).ok().filter(|stored: &Stored| stored.until > now)?;
+        Some(Self {
+            request: Sha256::parse(&stored.request)?,
+            session: SessionId::parse(&stored.session)?,
+            state: watch::Sender::new(State::Minted { retries: stored.retries }),
+        })
+    }
+}
+
+fn text((user, key): &Name) -> String {
+    format!("{user}:{}", hex(&key.0))
+}
+
+fn parse(text: &str) -> Option<Name> {
+    let (user, key) = text.split_once(':')?;
+    Some((Pseudonym::parse(user)?, Sha256::parse(key)?))
 }
 
 #[cfg(test)]
@@ -143,7 +216,8 @@ mod tests {
 
     use futures_util::future::{join, join_all};
 
-    use super::{Claim, Denied, First, IdempotencyKey, Records, Sha256};
+    use super::{Claim, Denied, First, IdempotencyKey, Journal, Records, Sha256, SharedClock};
+    use crate::domain::clock::manual::ManualClock;
     use crate::domain::ids::{Pseudonym, Pseudonymizer};
     use crate::domain::secret::Secret;
 
@@ -152,6 +226,11 @@ mod tests {
     fn alice() -> (Pseudonym, IdempotencyKey) {
         let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
         (names.pseudonym("", "issuer", "alice"), IdempotencyKey { key: "key-1".into(), request: Sha256::of(b"a") })
+    }
+
+    fn records() -> Records {
+        let clock: SharedClock = ManualClock::at(1000);
+        Records::restored(Journal::default(), &clock).unwrap()
     }
 
     async fn first(records: &Records) -> First {
@@ -164,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_longer_than_a_mint_may_take_is_refused_and_uses_no_retry_up() {
-        let ((user, key), records) = (alice(), Records::new());
+        let ((user, key), records) = (alice(), records());
         let first = first(&records).await;
         for _ in 0..5 {
             let waited = records.claim(&user, &key, Duration::from_millis(1)).await;
@@ -181,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_all_who_wait_for_one_that_fails_exactly_one_is_the_next() {
-        let ((user, key), records) = (alice(), Records::new());
+        let ((user, key), records) = (alice(), records());
         let fails = first(&records).await;
         let mints = async || match records.claim(&user, &key, PATIENCE).await {
             Ok(Claim::First(first)) => {

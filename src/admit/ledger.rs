@@ -12,11 +12,13 @@ use super::{Denied, IdempotencyKey};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::ttl::Ttl;
-use crate::store::StoreDown;
+use crate::durable::Unopened;
+use crate::store::{Journal, StoreDown};
 
 pub(super) struct Ledger {
     counts: Counts,
     records: Records,
+    journal: Journal,
     clock: SharedClock,
 }
 
@@ -40,8 +42,11 @@ enum Booked {
 }
 
 impl Ledger {
-    pub(super) fn new(clock: SharedClock) -> Arc<Self> {
-        Arc::new(Self { counts: Counts::default(), records: Records::new(), clock })
+    /// With what was written down.
+    pub(super) fn restored(journal: &Journal, clock: SharedClock) -> Result<Arc<Self>, Unopened> {
+        let counts = Counts::restored(journal.clone(), &clock)?;
+        let records = Records::restored(journal.clone(), &clock)?;
+        Ok(Arc::new(Self { counts, records, journal: journal.clone(), clock }))
     }
 
     /// Books one mint; or, when it is a retry, only what a retry needs: nothing is booked again, but a place must be free. It waits for the
@@ -94,12 +99,12 @@ impl Ledger {
     /// Holds a place until then, in seconds since 1970, with everyone who counts them.
     pub(super) async fn hold(&self, subjects: &Subjects, session: SessionId, until: u64) -> Result<(), StoreDown> {
         self.counts.hold(subjects, session, self.steady(until), &self.clock);
-        Ok(())
+        self.journal.settled().await
     }
 
     pub(super) async fn release(&self, subjects: &Subjects, session: SessionId) -> Result<(), StoreDown> {
-        self.counts.release(subjects, session);
-        Ok(())
+        self.counts.release(subjects, session, &self.clock);
+        self.journal.settled().await
     }
 
     fn steady(&self, unix: u64) -> Duration {
@@ -116,11 +121,11 @@ impl Hold {
         matches!(self.state, Booked::Before(_))
     }
 
-    /// Sets the lease's end to that of the secret, in seconds since 1970.
-    #[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "a durable store has to wait")]
+    /// Sets the lease's end to that of the secret, in seconds since 1970, and waits until all that was booked is where it survives.
     pub(super) async fn keep(&self, expires_at: u64) -> Result<(), StoreDown> {
-        self.ledger.counts.hold_until(&self.subjects, self.session, self.ledger.steady(expires_at));
-        Ok(())
+        let ledger = &self.ledger;
+        ledger.counts.hold_until(&self.subjects, self.session, ledger.steady(expires_at), &ledger.clock);
+        ledger.journal.settled().await
     }
 
     pub(super) fn spend(mut self) {
@@ -135,8 +140,8 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // `first` is dropped after this: whoever waits for it finds the booking given back.
         match &self.state {
-            Booked::Here => self.ledger.counts.refund(&self.subjects, self.session),
-            Booked::Before(resumed) => self.ledger.counts.suspend(&self.subjects, self.session, resumed),
+            Booked::Here => self.ledger.counts.refund(&self.subjects, self.session, &self.ledger.clock),
+            Booked::Before(resumed) => self.ledger.counts.suspend(&self.subjects, self.session, resumed, &self.ledger.clock),
             Booked::Spent => {}
         }
     }

@@ -17,6 +17,7 @@ use crate::config::{Ceilings, PerAddress};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer, SessionId};
 use crate::domain::secret::Sha256;
+use crate::durable::Unopened;
 use crate::store::{Store, StoreDown};
 use ledger::Ledger;
 use redis::SharedBooks;
@@ -81,6 +82,7 @@ pub(crate) struct Permit {
     clock: SharedClock,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a box would be one more allocation for each mint")]
 enum Hold {
     Here(ledger::Hold),
     Shared(redis::Hold),
@@ -146,16 +148,16 @@ impl Admission {
         names: Pseudonymizer,
         clock: SharedClock,
         store: &Store,
-    ) -> Self {
+    ) -> Result<Self, Unopened> {
+        let ledger = || Ledger::restored(&store.journal(), clock.clone());
         let books = match store {
-            Store::Memory => Books::Here(Ledger::new(clock.clone())),
-            Store::File(_) => Books::Here(Ledger::new(clock.clone())),
+            Store::Memory | Store::File(_) => Books::Here(ledger()?),
             Store::Shared(shared) => {
-                let alone = shared.alone_among.map(|among| Alone { ledger: Ledger::new(clock.clone()), among });
+                let alone = shared.alone_among.map(|among| Ok(Alone { ledger: ledger()?, among })).transpose()?;
                 Books::Shared(SharedBooks::new(shared.redis.clone()), alone)
             }
         };
-        Self { rules: Rules::new(policy, ceilings, guest_address, names), books, clock }
+        Ok(Self { rules: Rules::new(policy, ceilings, guest_address, names), books, clock })
     }
 
     /// Whether callers who are no guests are counted by where they come from.

@@ -77,6 +77,30 @@ pub(super) enum Name {
     All,
 }
 
+impl Key {
+    /// As a store in a file names it. Only a tenant's name can hold a line break, and it comes last.
+    pub(super) fn text(&self, whose: Whose) -> String {
+        let name = match &self.name {
+            Name::One(pseudonym) => pseudonym.as_str(),
+            Name::Tenant(tenant) => tenant,
+            Name::All => "",
+        };
+        format!("{}\n{}\n{name}", whose.word(), self.within)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<(Whose, Self)> {
+        let mut parts = text.splitn(3, '\n');
+        let (word, within, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let whose = Whose::ALL.into_iter().find(|whose| whose.word() == word)?;
+        let name = match whose {
+            Whose::Tenant => Name::Tenant(name.into()),
+            Whose::Profile | Whose::Everybody => Name::All,
+            _ => Name::One(Pseudonym::parse(name)?),
+        };
+        Some((whose, Self { name, within: within.into() }))
+    }
+}
+
 /// One whose limits must have room.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {

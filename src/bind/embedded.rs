@@ -10,6 +10,8 @@ use super::{Binding, By, KEPT, LONGEST_CALL, NotReported, Which};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::domain::ttl::Ttl;
+use crate::durable::Unopened;
+use crate::store::{Journal, StoreDown, Table};
 
 /// Users with sessions at most; beyond that the least recently used go first.
 const MOST_USERS: u64 = 1_000_000;
@@ -26,6 +28,7 @@ pub(crate) struct Memory {
     users: Cache<Pseudonym, Arc<Mutex<Sessions>>>,
     /// Which session a call was reported for: one call never ends another session.
     calls: Cache<CallId, SessionId>,
+    journal: Journal,
     clock: SharedClock,
 }
 
@@ -40,10 +43,37 @@ struct Sessions {
 }
 
 impl Memory {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    /// With what was written down.
+    pub(super) fn restored(journal: Journal, clock: SharedClock) -> Result<Self, Unopened> {
+        let forgotten = journal.clone();
+        let forget = move |_, sessions: Arc<Mutex<Sessions>>, _| {
+            for binding in &held(&sessions).bindings {
+                forgotten.remove(Table::Sessions, || text(binding));
+            }
+        };
         let users = Cache::builder().max_capacity(MOST_USERS).eviction_policy(EvictionPolicy::lru()).time_to_idle(IDLE_USER);
-        let calls = Cache::builder().max_capacity(MOST_CALLS).time_to_live(IDLE_USER);
-        Self { users: users.build(), calls: calls.build(), clock }
+        let calls = Cache::builder().max_capacity(MOST_CALLS).time_to_live(IDLE_USER).build();
+        let memory = Self { users: users.eviction_listener(forget).build(), calls, journal, clock };
+        let mut known = Vec::new();
+        memory.journal.read(Table::Sessions, |key, stored| match Binding::restored(stored) {
+            Some(binding) if binding.known_until() > memory.now() => known.push(binding),
+            _ => memory.journal.remove(Table::Sessions, || key.to_owned()),
+        })?;
+        // As they were minted.
+        known.sort_unstable_by_key(|binding| binding.session);
+        for binding in known {
+            if let Some(call) = &binding.call {
+                memory.calls.insert(call.id.clone(), binding.session);
+            }
+            let sessions = memory.users.get_with(binding.owner.user, Arc::default);
+            held(&sessions).push(binding);
+        }
+        Ok(memory)
+    }
+
+    /// Waits until all that happened so far is where it survives.
+    pub(super) async fn settled(&self) -> Result<(), StoreDown> {
+        self.journal.settled().await
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -54,7 +84,7 @@ impl Memory {
     pub(super) fn bind(&self, binding: Binding) -> Option<Binding> {
         let (user, now) = (binding.owner.user, self.now());
         let sessions = self.users.get(&user).unwrap_or_else(|| self.users.get_with(user, Arc::default));
-        held(&sessions).put(binding, now)
+        held(&sessions).put(binding, now, &self.journal)
     }
 
     pub(super) fn of(&self, user: &Pseudonym) -> Vec<Binding> {
@@ -64,7 +94,8 @@ impl Memory {
     }
 
     pub(super) fn own(&self, user: &Pseudonym, session: SessionId) -> Option<Binding> {
-        self.change(user, session, |binding, _| binding.clone())
+        let (sessions, now) = (self.users.get(user)?, self.now());
+        held(&sessions).find(session, now).cloned()
     }
 
     pub(super) fn end(&self, user: &Pseudonym, session: SessionId, by: By) -> Option<(Binding, bool)> {
@@ -96,7 +127,10 @@ impl Memory {
 
     pub(super) fn forget(&self, user: &Pseudonym, session: SessionId) {
         if let Some(sessions) = self.users.get(user) {
-            held(&sessions).bindings.retain(|binding| binding.session != session);
+            let mut sessions = held(&sessions);
+            for forgotten in sessions.bindings.extract_if(.., |binding| binding.session == session) {
+                self.journal.remove(Table::Sessions, || text(&forgotten));
+            }
         }
     }
 
@@ -130,7 +164,11 @@ impl Memory {
     fn change<T>(&self, user: &Pseudonym, session: SessionId, change: impl FnOnce(&mut Binding, u64) -> T) -> Option<T> {
         let (sessions, now) = (self.users.get(user)?, self.now());
         let mut sessions = held(&sessions);
-        sessions.find(session, now).map(|binding| change(binding, now))
+        let binding = sessions.find(session, now)?;
+        let outcome = change(binding, now);
+        // While the list is locked, so that changes are written in the order in which they are made.
+        self.journal.put(Table::Sessions, || text(binding), || binding.stored());
+        Some(outcome)
     }
 }
 
@@ -141,9 +179,9 @@ fn held(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
 
 impl Sessions {
     /// `None` when the session had ended: then nothing changes. A call that was reported before stays known.
-    fn put(&mut self, mut binding: Binding, now: u64) -> Option<Binding> {
+    fn put(&mut self, mut binding: Binding, now: u64, journal: &Journal) -> Option<Binding> {
         if self.bindings.len() >= self.sweep_at {
-            self.sweep(now);
+            self.sweep(now, journal);
             self.sweep_at = (self.bindings.len() * 2).max(FIRST_SWEEP);
         }
         // Ids grow with time, so only a retry (or one of two mints at the same moment) has to look for a predecessor.
@@ -154,19 +192,27 @@ impl Sessions {
             binding.call.clone_from(&old.call);
             self.bindings.remove(at);
         }
-        self.newest = self.newest.max(Some(binding.session));
-        self.bindings.push(binding.clone());
+        self.push(binding.clone());
+        journal.put(Table::Sessions, || text(&binding), || binding.stored());
         Some(binding)
     }
 
-    fn sweep(&mut self, now: u64) {
+    fn push(&mut self, binding: Binding) {
+        self.newest = self.newest.max(Some(binding.session));
+        self.bindings.push(binding);
+    }
+
+    fn sweep(&mut self, now: u64, journal: &Journal) {
         let is_over = |binding: &Binding| !binding.state(now).is_live() && binding.expires_at <= now;
         let mut surplus = self.bindings.iter().filter(|binding| is_over(binding)).count().saturating_sub(MOST_OVER);
-        self.bindings.retain(|binding| {
+        let goes = |binding: &mut Binding| {
             let drops = surplus > 0 && is_over(binding);
             surplus -= usize::from(drops);
-            !drops && binding.known_until() > now
-        });
+            drops || binding.known_until() <= now
+        };
+        for gone in self.bindings.extract_if(.., goes) {
+            journal.remove(Table::Sessions, || text(&gone));
+        }
     }
 
     fn find(&mut self, session: SessionId, now: u64) -> Option<&mut Binding> {
@@ -174,11 +220,17 @@ impl Sessions {
     }
 }
 
+fn text(binding: &Binding) -> String {
+    format!("{}:{}", binding.owner.user, binding.session)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Arc, Binding, By, CallId, KEPT, LONGEST_CALL, MOST_OVER, Memory, NotReported, SessionId, Sessions, Which};
+    use super::{
+        Arc, Binding, By, CallId, Journal, KEPT, LONGEST_CALL, MOST_OVER, Memory, NotReported, SessionId, Sessions, Which,
+    };
     use crate::admit::Owner;
     use crate::bind::State;
     use crate::domain::clock::manual::ManualClock;
@@ -212,11 +264,11 @@ mod tests {
     fn a_retry_replaces_its_predecessor_wherever_it_stands_and_keeps_its_call() {
         let (mut sessions, ids) = (Sessions::default(), [(); 3].map(|()| SessionId::new()));
         for id in ids {
-            sessions.put(binding(id, 100), 0);
+            sessions.put(binding(id, 100), 0, &Journal::default());
         }
         sessions.find(ids[0], 0).unwrap().report(&call("rtc_1"), 0).unwrap();
-        sessions.put(binding(ids[0], 200), 0);
-        sessions.put(binding(ids[2], 300), 0);
+        sessions.put(binding(ids[0], 200), 0, &Journal::default());
+        sessions.put(binding(ids[2], 300), 0, &Journal::default());
         let kept: Vec<_> = sessions.bindings.iter().map(|b| (b.session, b.expires_at, b.call.is_some())).collect();
         assert_eq!(kept, [(ids[1], 100, false), (ids[0], 200, true), (ids[2], 300, false)]);
     }
@@ -224,10 +276,10 @@ mod tests {
     #[test]
     fn an_ended_session_stays_ended_whatever_is_bound_to_it() {
         let (mut sessions, id) = (Sessions::default(), SessionId::new());
-        assert!(sessions.put(binding(id, 60), 0).is_some());
+        assert!(sessions.put(binding(id, 60), 0, &Journal::default()).is_some());
         assert!(sessions.find(id, 0).unwrap().end_by(By::Owner, 0));
         for now in [1, 59, 60, 60 + 600] {
-            assert!(sessions.put(binding(id, now + 60), now).is_none(), "at {now}");
+            assert!(sessions.put(binding(id, now + 60), now, &Journal::default()).is_none(), "at {now}");
             let kept = sessions.find(id, now).unwrap();
             assert!(kept.state(now) == State::Ended && kept.expires_at == 60, "at {now}");
         }
@@ -237,11 +289,11 @@ mod tests {
     fn sessions_stay_known_for_an_hour_after_they_are_over_and_do_not_pile_up() {
         let mut sessions = Sessions::default();
         let first = SessionId::new();
-        sessions.put(binding(first, 1), 0);
+        sessions.put(binding(first, 1), 0, &Journal::default());
         assert!(sessions.find(first, KEPT).is_some());
         assert!(sessions.find(first, KEPT + 1).is_none());
         for now in 1..10_000 {
-            sessions.put(binding(SessionId::new(), now + 10), now);
+            sessions.put(binding(SessionId::new(), now + 10), now, &Journal::default());
         }
         assert!(sessions.bindings.len() <= 2 * (MOST_OVER + 10), "{}", sessions.bindings.len());
         assert_eq!(sessions.bindings.last().unwrap().expires_at, 9_999 + 10, "the oldest went first");
@@ -250,11 +302,11 @@ mod tests {
     #[test]
     fn a_session_in_call_is_never_swept_out() {
         let (mut sessions, id) = (Sessions::default(), SessionId::new());
-        sessions.put(binding(id, 10), 0);
+        sessions.put(binding(id, 10), 0, &Journal::default());
         sessions.find(id, 0).unwrap().report(&call("rtc_1"), 5).unwrap();
         for _ in 0..5 * MOST_OVER {
-            sessions.put(binding(SessionId::new(), 12), 11);
-            sessions.put(binding(SessionId::new(), 12), 20);
+            sessions.put(binding(SessionId::new(), 12), 11, &Journal::default());
+            sessions.put(binding(SessionId::new(), 12), 20, &Journal::default());
         }
         assert_eq!(sessions.find(id, 5 + LONGEST_CALL - 1).unwrap().state(5 + LONGEST_CALL - 1), State::InCall);
     }
@@ -262,7 +314,7 @@ mod tests {
     #[test]
     fn a_session_goes_from_issued_to_its_end_and_is_known_to_its_user_alone() {
         let clock = ManualClock::at(1000);
-        let memory = Memory::new(clock.clone());
+        let memory = Memory::restored(Journal::default(), clock.clone()).unwrap();
         let (alice, bob, id) = (user("alice"), user("bob"), SessionId::new());
         assert!(memory.bind(binding(id, 1060)).is_some());
         let state = || memory.own(&alice, id).map(|binding| binding.state(memory.now()));
@@ -284,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_call_belongs_to_one_session_and_one_that_is_reported_too_late_is_to_be_hung_up() {
-        let memory = Memory::new(ManualClock::at(1000));
+        let memory = Memory::restored(Journal::default(), ManualClock::at(1000)).unwrap();
         let (alice, first, second) = (user("alice"), SessionId::new(), SessionId::new());
         for id in [first, second] {
             memory.bind(binding(id, 1060));

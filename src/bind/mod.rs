@@ -2,6 +2,7 @@
 
 mod embedded;
 mod redis;
+mod stored;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::authorize::Grant;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
+use crate::durable::Unopened;
 use crate::provider::Minted;
 use crate::store::{Store, StoreDown};
 use embedded::Memory;
@@ -252,14 +254,15 @@ pub(crate) enum Bindings {
 }
 
 impl Bindings {
-    pub(crate) fn new(store: &Store, clock: SharedClock) -> Self {
-        match store {
-            Store::Memory | Store::File(_) => Self::Here(Memory::new(clock)),
+    pub(crate) fn new(store: &Store, clock: &SharedClock) -> Result<Self, Unopened> {
+        let memory = || Memory::restored(store.journal(), clock.clone());
+        Ok(match store {
+            Store::Memory | Store::File(_) => Self::Here(memory()?),
             Store::Shared(shared) => {
-                let alone = shared.alone_among.map(|_| Memory::new(clock.clone()));
-                Self::Shared(SharedSessions::new(shared.redis.clone(), clock), alone)
+                let alone = shared.alone_among.map(|_| memory()).transpose()?;
+                Self::Shared(SharedSessions::new(shared.redis.clone(), clock.clone()), alone)
             }
-        }
+        })
     }
 
     /// Remembers who holds the secret that was just minted. A retry under the same session replaces what was bound before; `None` when
@@ -267,7 +270,11 @@ impl Bindings {
     pub(crate) async fn bind(&self, grant: &Grant, permit: &Permit, minted: &Minted) -> Result<Option<Binding>, StoreDown> {
         let new = |now| Binding::new(grant, permit, minted, now);
         match self {
-            Self::Here(memory) => Ok(memory.bind(new(memory.now()))),
+            Self::Here(memory) => {
+                let bound = memory.bind(new(memory.now()));
+                memory.settled().await?;
+                Ok(bound)
+            }
             Self::Shared(sessions, alone) => {
                 let binding = new(sessions.now());
                 match (sessions.bind(&binding).await, alone) {
@@ -312,7 +319,11 @@ impl Bindings {
     /// not theirs, or known no more.
     pub(crate) async fn end(&self, user: &Pseudonym, session: SessionId, by: By) -> Result<Option<(Binding, bool)>, StoreDown> {
         match self {
-            Self::Here(memory) => Ok(memory.end(user, session, by)),
+            Self::Here(memory) => {
+                let ended = memory.end(user, session, by);
+                memory.settled().await?;
+                Ok(ended)
+            }
             Self::Shared(sessions, alone) => match alone.as_ref().and_then(|memory| memory.end(user, session, by)) {
                 Some(ended) => Ok(Some(ended)),
                 None => sessions.end(user, session, by).await,
@@ -323,7 +334,11 @@ impl Bindings {
     /// Notes the call that a client opened with a session's secret.
     pub(crate) async fn report(&self, user: &Pseudonym, session: SessionId, call: &CallId) -> Result<Binding, NotReported> {
         match self {
-            Self::Here(memory) => memory.report(user, session, call),
+            Self::Here(memory) => {
+                let reported = memory.report(user, session, call);
+                memory.settled().await?;
+                reported
+            }
             Self::Shared(sessions, alone) => match alone.as_ref().map(|memory| memory.report(user, session, call)) {
                 None | Some(Err(NotReported::Unknown)) => sessions.report(user, session, call).await,
                 Some(reported) => reported,

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use redis::cmd as command;
-use serde::{Deserialize, Serialize};
 
+use super::stored::Fixed;
 use super::{Binding, By, Call, End, KEPT, LONGEST_CALL, NotReported, Which};
-use crate::admit::Owner;
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::{CallId, Pseudonym, SessionId, hex};
-use crate::domain::secret::Sha256;
+use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::redis::{Redis, Script};
 use crate::store::StoreDown;
 
@@ -29,25 +27,6 @@ pub(crate) struct SharedSessions {
     script: Script,
     queue: Script,
     clock: SharedClock,
-}
-
-/// What never changes of a session.
-#[derive(Serialize, Deserialize)]
-struct Fixed {
-    session: String,
-    user: String,
-    #[serde(skip_serializing_if = "str::is_empty", default)]
-    tenant: Box<str>,
-    profile: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    network: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    guest_until: Option<u64>,
-    upstream: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    key: Option<Box<str>>,
-    secret: String,
-    issued_at: u64,
 }
 
 /// Takes up to so many due ones, and keeps others from them for a while. Members of a set sorted by when they are due.
@@ -72,9 +51,9 @@ impl SharedSessions {
         let fixed = serde_json::to_string(&Fixed::of(binding)).map_err(|_| StoreDown)?;
         let more = [fixed, binding.expires_at.to_string()];
         let pointer = command("SET").arg(self.owner_key(session)).arg(user.as_str()).arg("EX").arg(INDEXED).to_owned();
-        let (bound, pointed, indexed) =
+        let (bound, owned, indexed) =
             tokio::join!(self.run("bind", &user, session, &more), self.redis.command::<()>(&pointer), self.index(&user, session));
-        pointed?;
+        owned?;
         indexed?;
         let said = bound?;
         if said.word == "ended" { Ok(None) } else { said.binding().map(Some) }
@@ -275,45 +254,6 @@ fn read(fields: &[String]) -> Option<Binding> {
     let call = CallId::parse(call).and_then(|id| Some(Call { id, reported_at: number(reported_at)? }));
     let end = By::parse(by).and_then(|by| Some(End { by, at: number(at)?, hang_up: hang_up == "1" }));
     fixed.binding(number(expires_at)?, call, end)
-}
-
-impl Fixed {
-    fn of(binding: &Binding) -> Self {
-        let owner = &binding.owner;
-        Self {
-            session: binding.session.to_string(),
-            user: owner.user.to_string(),
-            tenant: owner.tenant.clone(),
-            profile: (&*owner.profile).into(),
-            network: owner.network.map(|network| network.to_string()),
-            guest_until: owner.guest_until,
-            upstream: (&*binding.upstream).into(),
-            key: binding.key.as_deref().map(Into::into),
-            secret: hex(&binding.secret.0),
-            issued_at: binding.issued_at,
-        }
-    }
-
-    fn binding(self, expires_at: u64, call: Option<Call>, end: Option<End>) -> Option<Binding> {
-        let owner = Owner {
-            user: Pseudonym::parse(&self.user)?,
-            tenant: self.tenant,
-            profile: self.profile.into(),
-            network: self.network.as_deref().and_then(Pseudonym::parse),
-            guest_until: self.guest_until,
-        };
-        Some(Binding {
-            session: SessionId::parse(&self.session)?,
-            owner,
-            upstream: self.upstream.into(),
-            key: self.key.map(Into::into),
-            secret: Sha256::parse(&self.secret)?,
-            issued_at: self.issued_at,
-            expires_at,
-            call,
-            end,
-        })
-    }
 }
 
 fn shard_of(user: &Pseudonym) -> u8 {

@@ -3,7 +3,7 @@
 mod redis;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::authenticate::Principal;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonym;
-use crate::store::{Store, StoreDown};
+use crate::durable::Unopened;
+use crate::store::{Journal, Store, StoreDown, Table};
 use redis::SharedBlocks;
 
 /// Blocks at most, so that a mistaken script does not fill the memory.
@@ -72,21 +73,31 @@ pub(crate) struct Blocks {
     /// `None` until they were read for the first time.
     known: Arc<ArcSwapOption<Known>>,
     shared: Option<SharedBlocks>,
+    journal: Journal,
+    turn: Mutex<()>,
     clock: SharedClock,
 }
 
 impl Blocks {
     /// Must run inside the process's runtime, which keeps those that replicas share up to date.
-    pub(crate) fn new(store: &Store, clock: SharedClock) -> Self {
+    pub(crate) fn new(store: &Store, clock: SharedClock) -> Result<Self, Unopened> {
         let shared = match store {
             Store::Memory | Store::File(_) => None,
             Store::Shared(shared) => Some(shared),
         };
         // Whoever may go on without the store goes on without knowing its blocks.
-        let at_first = shared.is_none_or(|shared| shared.alone_among.is_some()).then(Known::new);
+        let mut at_first = shared.is_none_or(|shared| shared.alone_among.is_some()).then(Known::new);
+        let journal = store.journal();
+        journal.read(Table::Blocks, |target, block| {
+            let restored = Target::parse(target).zip(serde_json::from_slice(block).ok());
+            match (&mut at_first, restored) {
+                (Some(known), Some((target, block))) => drop(known.insert(target, Arc::new(block))),
+                _ => journal.remove(Table::Blocks, || target.to_owned()),
+            }
+        })?;
         let known = Arc::new(ArcSwapOption::from(at_first.map(Arc::new)));
         let shared = shared.map(|shared| SharedBlocks::follow(shared.redis.clone(), known.clone()));
-        Self { known, shared, clock }
+        Ok(Self { known, shared, journal, turn: Mutex::default(), clock })
     }
 
     /// Whether they were read.
@@ -122,10 +133,17 @@ impl Blocks {
         }
         let (block, now) = (Arc::new(block), self.clock.unix());
         self.change(|known| {
-            known.retain(|_, block| !block.is_over(now));
+            known.retain(|target, block| {
+                let stays = !block.is_over(now);
+                if !stays {
+                    self.journal.remove(Table::Blocks, || target.word());
+                }
+                stays
+            });
+            self.journal.put(Table::Blocks, || target.word(), || serde_json::to_vec(&*block).ok());
             known.insert(target.clone(), block.clone());
         });
-        Ok(())
+        Ok(self.journal.settled().await?)
     }
 
     /// Lifts a target's block, if it has one.
@@ -135,8 +153,9 @@ impl Blocks {
         }
         self.change(|known| {
             known.remove(target);
+            self.journal.remove(Table::Blocks, || target.word());
         });
-        Ok(())
+        self.journal.settled().await
     }
 
     /// The block that is in force.
@@ -152,12 +171,12 @@ impl Blocks {
         in_force.map(|(target, block)| (target.clone(), block.clone())).collect()
     }
 
-    fn change(&self, change: impl Fn(&mut Known)) {
-        self.known.rcu(|known| {
-            let mut known = known.as_ref().map_or_else(Known::new, |known| Known::clone(known));
-            change(&mut known);
-            Some(Arc::new(known))
-        });
+    /// One at a time, so that changes are written in the order in which they are made.
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.load().as_ref().map_or_else(Known::new, |known| Known::clone(known));
+        change(&mut known);
+        self.known.store(Some(Arc::new(known)));
     }
 }
 

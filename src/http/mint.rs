@@ -137,14 +137,14 @@ mod tests {
         };
         let policy = Policy::new(BTreeMap::new());
         let (bindings, auditor) =
-            (Arc::new(Bindings::new(&Store::Memory, clock.clone())), Arc::new(Auditor::open(audit, metrics.clone()).unwrap()));
+            (Arc::new(Bindings::new(&Store::Memory, &clock).unwrap()), Arc::new(Auditor::open(audit, metrics.clone()).unwrap()));
         let calls = Calls::new(Vec::new(), &outbound, clock.clone()).unwrap();
         let stages = Stages {
             authenticator: Authenticator::start(identity, Vec::new(), names.clone(), &outbound, clock.clone(), metrics.clone())
                 .unwrap(),
-            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone(), &Store::Memory),
+            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone(), &Store::Memory).unwrap(),
             policy,
-            blocks: Blocks::new(&Store::Memory, clock.clone()),
+            blocks: Blocks::new(&Store::Memory, clock.clone()).unwrap(),
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
             bindings,
             auditor,

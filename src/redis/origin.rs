@@ -44,10 +44,10 @@ pub(crate) struct Origin {
 }
 
 enum Kind {
-    Node(Client),
+    Node(Box<Client>),
     /// The master's name.
     Sentinel(String),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 impl Origin {
@@ -84,13 +84,13 @@ impl Origin {
         };
         let nodes = named.iter().map(node).collect::<Result<Vec<_>, BadUrl>>()?;
         let kind = match (kind, nodes.as_slice()) {
-            ("", [only]) => Kind::Node(Client::open(only.clone()).map_err(|_| BadUrl::Form)?),
+            ("", [only]) => Kind::Node(Box::new(Client::open(only.clone()).map_err(|_| BadUrl::Form)?)),
             ("sentinel", _) if master.is_empty() => return Err(BadUrl::NoMaster),
             ("sentinel", _) => Kind::Sentinel(master.to_owned()),
             ("cluster", _) if !path.is_empty() => return Err(BadUrl::ClusterWithDatabase),
             ("cluster", _) => {
                 let builder = ClusterClient::builder(nodes.clone()).retries(CLUSTER_RETRIES).tcp_settings(tcp());
-                Kind::Cluster(builder.build().map_err(|_| BadUrl::Form)?)
+                Kind::Cluster(Box::new(builder.build().map_err(|_| BadUrl::Form)?))
             }
             _ => return Err(BadUrl::Form),
         };
@@ -121,7 +121,7 @@ impl Origin {
 
     pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSubStream, RedisError> {
         let client = match &self.kind {
-            Kind::Node(client) => client.clone(),
+            Kind::Node(client) => Client::clone(client),
             Kind::Sentinel(master) => self.sentinel(master)?.async_get_client().await?,
             // A cluster carries messages to all its nodes.
             Kind::Cluster(_) => return self.subscribe_anywhere(channel).await,

@@ -38,21 +38,27 @@ impl Config {
 
     /// Listeners and secrets; no identity, upstream or profile.
     pub(crate) fn bare() -> Self {
-        Self { tables: BTreeMap::new(), appended: String::new(), environment: BTreeMap::new(), shell: None, key_prefix: store::prefix() }
-            .env("TEST_OPENAI_KEY", secrets::PRIMARY_KEY)
-            .env("TEST_OPENAI_KEY_FALLBACK", secrets::FALLBACK_KEY)
-            .env("TEST_ADMIN_TOKEN", secrets::ADMIN_TOKEN)
-            .env("TEST_PSEUDONYM_KEY", secrets::PSEUDONYM_KEY)
-            .env("TEST_INTROSPECTION_SECRET", secrets::INTROSPECTION_SECRET)
-            .env("TEST_REDIS_URL", store::url())
-            .set("environment", r#""dev""#)
-            .set("server.listen", r#""127.0.0.1:0""#)
-            .set("server.workers", "2")
-            .set("server.allowed_origins", r#"["https://app.example.com", "https://second.example.com:8443"]"#)
-            .set("admin.listen", r#""127.0.0.1:0""#)
-            .set("admin.token", r#""env://TEST_ADMIN_TOKEN""#)
-            .set("privacy.pseudonym_key", r#""env://TEST_PSEUDONYM_KEY""#)
-            .set("telemetry.log", r#""debug""#)
+        Self {
+            tables: BTreeMap::new(),
+            appended: String::new(),
+            environment: BTreeMap::new(),
+            shell: None,
+            key_prefix: store::prefix(),
+        }
+        .env("TEST_OPENAI_KEY", secrets::PRIMARY_KEY)
+        .env("TEST_OPENAI_KEY_FALLBACK", secrets::FALLBACK_KEY)
+        .env("TEST_ADMIN_TOKEN", secrets::ADMIN_TOKEN)
+        .env("TEST_PSEUDONYM_KEY", secrets::PSEUDONYM_KEY)
+        .env("TEST_INTROSPECTION_SECRET", secrets::INTROSPECTION_SECRET)
+        .env("TEST_REDIS_URL", store::url())
+        .set("environment", r#""dev""#)
+        .set("server.listen", r#""127.0.0.1:0""#)
+        .set("server.workers", "2")
+        .set("server.allowed_origins", r#"["https://app.example.com", "https://second.example.com:8443"]"#)
+        .set("admin.listen", r#""127.0.0.1:0""#)
+        .set("admin.token", r#""env://TEST_ADMIN_TOKEN""#)
+        .set("privacy.pseudonym_key", r#""env://TEST_PSEUDONYM_KEY""#)
+        .set("telemetry.log", r#""debug""#)
     }
 
     /// Sets the value at `path` (the last name is the key, the names before it the table) to a TOML value.

@@ -41,7 +41,9 @@ impl RedisServer {
         // It ends with the thread that started it, also when that is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", self.program]);
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--dir"]).arg(self.folder.path());
+        command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--dir"])
+            .arg(self.folder.path());
         command.args(["--enable-debug-command", "local"]);
         if !self.arguments.iter().any(|argument| argument == "--appendonly") {
             command.args(["--save", "", "--appendonly", "no"]);
