@@ -282,6 +282,8 @@ impl Conversation {
     }
 
     fn create_item(&mut self, mut fields: Map<String, Value>, after: Option<&str>) -> Result<(), Fault> {
+        // The last words are no longer those that were spoken into the microphone.
+        self.own_words.clear();
         let id = fields.get("id").and_then(Value::as_str).map_or_else(|| self.outbox.id("item_"), str::to_owned);
         let mut audio = Duration::ZERO;
         for part in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
