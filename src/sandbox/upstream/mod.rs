@@ -177,7 +177,7 @@ async fn act(scenario: Scenario) -> Result<(), Refused> {
             let message = "The server had an error while processing your request (simulated by the sandbox).";
             Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message))
         }
-        Scenario::Happy | Scenario::DropsMidCall | Scenario::HangsUp | Scenario::Echo => Ok(()),
+        Scenario::Happy | Scenario::DropsMidCall | Scenario::HangsUp | Scenario::Echo | Scenario::Expires => Ok(()),
     }
 }
 
