@@ -178,24 +178,24 @@ fn a_base_url_chooses_for_calls_too() {
 /// How a header may choose a scenario: by the request that opens a session, or by the mint before it.
 #[derive(Clone, Copy, Debug)]
 enum Chosen {
-    ByCall,
-    BySocket,
-    ByMintForCall,
-    ByMintForSocket,
+    Call,
+    Socket,
+    MintForCall,
+    MintForSocket,
 }
 
 /// The client's end of what was opened: of a call its sideband.
 fn open(sandbox: &Sandbox, scenario: &str, chosen: Chosen) -> Socket {
     let header = |named: bool| if named { format!("x-sandbox-scenario: {scenario}\r\n") } else { String::new() };
-    let by_mint = matches!(chosen, Chosen::ByMintForCall | Chosen::ByMintForSocket);
+    let by_mint = matches!(chosen, Chosen::MintForCall | Chosen::MintForSocket);
     let minted = sandbox.ask("POST", MINT, &format!("Authorization: Bearer {KEY}\r\n{}", header(by_mint)), "{}");
     let bearer = format!("Bearer {}", minted.expect(200).json()["value"].as_str().expect("a secret"));
     match chosen {
-        Chosen::BySocket => {
+        Chosen::Socket => {
             sandbox.connect("/v1/realtime", &[("authorization", &bearer), ("x-sandbox-scenario", scenario)]).expect("a session")
         }
-        Chosen::ByMintForSocket => sandbox.connect("/v1/realtime", &[("authorization", &bearer)]).expect("a session"),
-        Chosen::ByCall | Chosen::ByMintForCall => {
+        Chosen::MintForSocket => sandbox.connect("/v1/realtime", &[("authorization", &bearer)]).expect("a session"),
+        Chosen::Call | Chosen::MintForCall => {
             let headers = format!("Authorization: {bearer}\r\nContent-Type: application/sdp\r\n{}", header(!by_mint));
             let call = sandbox.ask("POST", CALLS, &headers, OFFER);
             let id = call.expect(201).header("location").and_then(|location| location.rsplit('/').next()).expect("a call");
@@ -249,7 +249,7 @@ fn tone(loud: bool) -> Value {
 #[test]
 fn a_header_chooses_at_the_mint_at_the_call_and_at_the_socket() {
     let sandbox = Sandbox::start();
-    let all = [Chosen::ByCall, Chosen::BySocket, Chosen::ByMintForCall, Chosen::ByMintForSocket];
+    let all = [Chosen::Call, Chosen::Socket, Chosen::MintForCall, Chosen::MintForSocket];
     std::thread::scope(|threads| {
         for scenario in ["happy", "slow", "drops_mid_call", "hangs_up", "echo", "expires"] {
             let sandbox = &sandbox;

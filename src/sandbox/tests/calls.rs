@@ -42,7 +42,7 @@ async fn a_call_ends_after_an_hour() {
     let expires = events(&browser)[0]["session"]["expires_at"].as_u64().unwrap();
     assert!((3590..=3600).contains(&(expires - clock.unix())), "{expires}");
     clock.leap(3500);
-    ask(&mut browser, Line::Typed).await;
+    ask(&mut browser).await;
     expect_events(&browser, Line::Typed);
     assert!(!browser.closed, "there is time left");
     browser.texts.clear();
@@ -63,7 +63,7 @@ async fn the_echo_of_a_call_is_the_voice_that_was_sent() {
         browser.heard.clear();
         let spoken = clip("marin", line);
         browser.say(spoken.clone());
-        listen(&mut browser, spoken.packets().len()).await;
+        listen(&mut browser).await;
         assert!(missed(&browser, line) * 100 <= spoken.packets().len(), "{line:?}: {} missed", missed(&browser, line));
         let mut order = kinds(&browser);
         order.retain(|kind| kind.starts_with("input_audio_buffer") || kind.starts_with("output_audio_buffer"));

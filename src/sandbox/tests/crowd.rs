@@ -22,7 +22,7 @@ async fn converse(address: SocketAddr, everyone: Arc<Barrier>) -> (usize, usize)
     }
     let (mut heard, mut lost) = (0, 0);
     for line in ANSWERS {
-        ask(&mut browser, line).await;
+        ask(&mut browser).await;
         expect_events(&browser, line);
         heard += browser.words().len();
         lost += missed(&browser, line);
