@@ -40,7 +40,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
 use tokio::runtime::Builder;
 
-use crate::domain::clock::SystemClock;
+use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::{MoreRoutes, methods};
 use media::Media;
 pub(crate) use scenario::Scenario;
@@ -61,6 +61,7 @@ pub(crate) struct World {
     socket: TcpListener,
     signin: Data<Signin>,
     url: String,
+    clock: SharedClock,
     /// Web origins beside this machine's own whose pages may call.
     pages: Vec<String>,
 }
@@ -70,8 +71,9 @@ impl World {
     pub(crate) fn bind(port: u16) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let url = format!("http://{}", socket.local_addr()?);
-        let signin = Signin::new(url.clone(), SystemClock::shared()).map_err(|_| io::Error::other("no random numbers"))?;
-        Ok(Self { socket, signin: Data::new(signin), url, pages: Vec::new() })
+        let clock = SystemClock::shared();
+        let signin = Signin::new(url.clone(), clock.clone()).map_err(|_| io::Error::other("no random numbers"))?;
+        Ok(Self { socket, signin: Data::new(signin), url, clock, pages: Vec::new() })
     }
 
     /// Lets pages of these origins call too.
@@ -100,8 +102,8 @@ impl World {
     }
 
     fn serve(self, keys: Keys, media: Media) -> io::Result<()> {
-        let Self { socket, signin, pages, .. } = self;
-        let upstream = Data::new(Upstream::new(keys, media, SystemClock::shared(), pages));
+        let Self { socket, signin, clock, pages, .. } = self;
+        let upstream = Data::new(Upstream::new(keys, media, clock, pages));
         let app = move || {
             App::new()
                 .wrap(from_fn(local::guard))

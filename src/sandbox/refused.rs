@@ -2,7 +2,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -18,12 +18,14 @@ pub(super) struct Refused {
     param: Option<String>,
     /// Seconds.
     retry_after: Option<u64>,
+    /// The methods that the path takes.
+    allow: Option<&'static str>,
 }
 
 impl Refused {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
-        Self { status, kind, code: Some(code), message: message.into(), param: None, retry_after: None }
+        Self { status, kind, code: Some(code), message: message.into(), param: None, retry_after: None, allow: None }
     }
 
     pub(super) fn without_code(status: StatusCode, message: impl Into<String>) -> Self {
@@ -41,6 +43,11 @@ impl Refused {
 
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Names the methods that would not have been refused.
+    pub(super) fn allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
     }
 
     pub(super) fn no_random_numbers() -> Self {
@@ -70,6 +77,9 @@ impl ResponseError for Refused {
         let mut answer = HttpResponse::build(self.status);
         if let Some(seconds) = self.retry_after {
             answer.insert_header((RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = self.allow {
+            answer.insert_header((ALLOW, methods));
         }
         answer.json(json!({"error": error}))
     }

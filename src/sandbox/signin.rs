@@ -12,12 +12,14 @@ use serde_json::json;
 
 use super::AUDIENCE;
 use super::local::names_this_machine;
+use super::upstream::at;
 use crate::domain::clock::SharedClock;
 use crate::http::edge;
 use crate::issue::refusal::{Code, Refusal};
 
 const TOKEN_SECONDS: u64 = 3600;
 const MAX_NAME: usize = 64;
+const NO_BODY: usize = 0;
 
 /// The issuer's key, new with every start.
 pub(crate) struct Signin {
@@ -54,8 +56,8 @@ impl Signin {
 pub(super) fn issuer(signin: Data<Signin>) -> impl FnOnce(&mut ServiceConfig) {
     move |app: &mut ServiceConfig| {
         app.app_data(signin)
-            .route("/.well-known/openid-configuration", web::get().to(discovery))
-            .route("/jwks", web::get().to(jwks));
+            .service(at("/.well-known/openid-configuration", "GET", NO_BODY).route(web::get().to(discovery)))
+            .service(at("/jwks", "GET", NO_BODY).route(web::get().to(jwks)));
     }
 }
 

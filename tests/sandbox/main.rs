@@ -22,6 +22,7 @@ mod command;
 mod cors;
 mod floods;
 mod live;
+mod methods;
 mod mint;
 mod scenarios;
 mod sessions;

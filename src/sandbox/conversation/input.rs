@@ -14,8 +14,8 @@ use super::turns::{Turn, Turns, level};
 
 /// Longest recording that is kept to be played back.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How much of what came before a turn belongs to its recording.
-const LEAD: Duration = Duration::from_millis(300);
+/// How much of what came before a turn was noticed belongs to its recording: its onset and the usual padding.
+const LEAD: Duration = Duration::from_millis(500);
 /// Packets of a live microphone come every 20 ms; after this long without any it is muted.
 pub(super) const MUTED: Duration = Duration::from_millis(200);
 const FRAME_LENGTH: Duration = Duration::from_millis(20);

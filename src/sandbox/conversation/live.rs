@@ -9,7 +9,7 @@ use super::super::session::{Session, TurnDetection};
 use super::super::voice::{Line, clip};
 use super::outbox::{Ending, Out, Outbox};
 use super::turns::{Turn, Turns};
-use super::{LONGEST, millis};
+use super::{Settings, millis};
 
 /// Between two usage events.
 const USAGE: Duration = Duration::from_mins(1);
@@ -29,6 +29,7 @@ pub(in crate::sandbox) struct Live {
     /// Unix time in seconds.
     expires_at: u64,
     began: Duration,
+    ends: Duration,
     next_usage: Duration,
     turns: Turns,
     turn_began: Duration,
@@ -38,18 +39,20 @@ pub(in crate::sandbox) struct Live {
 }
 
 impl Live {
-    /// Begins with `session.started`. `unix`: the time of day in seconds.
-    pub(in crate::sandbox) fn new(session: Session, id: String, seed: u64, unix: u64, now: Duration) -> Self {
+    /// Begins with `session.started`. Of all scenarios `expires` alone changes it.
+    pub(in crate::sandbox) fn new(settings: Settings, now: Duration) -> Self {
+        let longest = settings.scenario.longest();
         let mut live = Self {
-            session,
-            id,
-            expires_at: unix + LONGEST.as_secs(),
+            session: settings.session,
+            id: settings.session_id,
+            expires_at: settings.unix + longest.as_secs(),
             began: now,
+            ends: now + longest,
             next_usage: now + USAGE,
             turns: Turns::default(),
             turn_began: Duration::ZERO,
             turns_before: 0,
-            outbox: Outbox::new(seed),
+            outbox: Outbox::new(settings.seed),
             over: false,
         };
         let session = live.shown();
@@ -73,11 +76,11 @@ impl Live {
     }
 
     pub(in crate::sandbox) fn due(&self) -> Duration {
-        self.next_usage.min(self.began + LONGEST)
+        self.next_usage.min(self.ends)
     }
 
     pub(in crate::sandbox) fn advance(&mut self, now: Duration) {
-        if now >= self.began + LONGEST {
+        if now >= self.ends {
             self.close("expired", None, now);
         } else if now >= self.next_usage {
             self.next_usage = now + USAGE;

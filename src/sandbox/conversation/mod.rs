@@ -38,8 +38,6 @@ use response::{Response, object};
 use turns::Turn;
 use usage::{Tokens, of_transcription};
 
-/// How long a session may last.
-pub(super) const LONGEST: Duration = Duration::from_hours(1);
 /// Least audio that can be committed.
 const LEAST_COMMIT: Duration = Duration::from_millis(100);
 /// From the end of a turn to its transcript.
@@ -112,8 +110,8 @@ impl Conversation {
     pub(super) fn new(settings: Settings, now: Duration) -> Self {
         let mut outbox = Outbox::new(settings.seed);
         let mut conversation = Self {
-            expires_at: settings.unix + LONGEST.as_secs(),
-            ends: now + LONGEST,
+            expires_at: settings.unix + settings.scenario.longest().as_secs(),
+            ends: now + settings.scenario.longest(),
             session: settings.session,
             session_id: settings.session_id,
             conversation_id: outbox.id("conv_"),
@@ -206,7 +204,11 @@ impl Conversation {
     }
 
     fn expire(&mut self) {
-        let message = format!("Your session hit the maximum duration of {} minutes.", LONGEST.as_secs() / 60);
+        let length = match self.scenario.longest().as_secs() {
+            seconds if seconds < 60 => format!("{seconds} seconds"),
+            seconds => format!("{} minutes", seconds / 60),
+        };
+        let message = format!("Your session hit the maximum duration of {length}.");
         self.outbox.error(&Fault::new("session_expired", message), None);
         self.end(Ending::Clean);
     }
@@ -282,6 +284,8 @@ impl Conversation {
     }
 
     fn create_item(&mut self, mut fields: Map<String, Value>, after: Option<&str>) -> Result<(), Fault> {
+        // The last words are no longer those that were spoken into the microphone.
+        self.own_words.clear();
         let id = fields.get("id").and_then(Value::as_str).map_or_else(|| self.outbox.id("item_"), str::to_owned);
         let mut audio = Duration::ZERO;
         for part in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {

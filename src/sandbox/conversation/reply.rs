@@ -47,16 +47,31 @@ pub(super) struct Situation<'a> {
 
 impl Situation<'_> {
     pub(super) fn content(&self, wish: &Wish) -> Content {
-        if let Some(tool) = self.called(wish) {
-            let name = tool["name"].as_str().unwrap_or_default().to_owned();
-            return Content::Call { name, arguments: tools::arguments(tool).to_string() };
+        if let Some(echo) = self.echo(wish) {
+            return if wish.in_text { Content::Text(echo.text) } else { Content::Speech(echo.limited(wish.max_tokens)) };
         }
-        let line = clip(&wish.voice, self.line(wish));
+        let line = match (self.scripted(), self.called(wish)) {
+            (Some(line), _) => line,
+            (None, None) => self.line(wish),
+            (None, Some(tool)) => {
+                let name = tool["name"].as_str().unwrap_or_default().to_owned();
+                return Content::Call { name, arguments: tools::arguments(tool).to_string() };
+            }
+        };
+        let line = clip(&wish.voice, line);
         if wish.in_text {
             return Content::Text(limited(line.text(), wish.max_tokens));
         }
-        let speech = self.echo().unwrap_or_else(|| self.spoken(&line));
-        Content::Speech(speech.limited(wish.max_tokens))
+        Content::Speech(self.spoken(&line).limited(wish.max_tokens))
+    }
+
+    /// What the scenario says in every response, whatever was asked and whichever functions there are.
+    fn scripted(&self) -> Option<Line> {
+        match self.scenario {
+            Scenario::HangsUp => Some(Line::Goodbye),
+            Scenario::DropsMidCall => Some(Line::Long),
+            _ => None,
+        }
     }
 
     /// The function to call: what `tool_choice` says; with `auto`, one for the user's first turn and for every turn whose text has a
@@ -78,26 +93,24 @@ impl Situation<'_> {
 
     fn line(&self, wish: &Wish) -> Line {
         let Some(last) = self.items.last().filter(|_| wish.input.is_none()) else { return Line::Greeting };
-        match self.scenario {
-            Scenario::HangsUp => Line::Goodbye,
-            Scenario::DropsMidCall => Line::Long,
-            _ if last.is("function_call_output") => Line::ToolResult,
-            _ if !last.is_from("user") && self.before == 0 => Line::Greeting,
-            _ => {
-                let again = self.items.iter().any(|item| item.is_from("assistant"));
-                match (last.has_audio(), again) {
-                    (true, false) => Line::HeardYou,
-                    (true, true) => Line::HeardAgain,
-                    (false, false) => Line::Typed,
-                    (false, true) => Line::TypedAgain,
-                }
-            }
+        if last.is("function_call_output") {
+            return Line::ToolResult;
+        }
+        if !last.is_from("user") && self.before == 0 {
+            return Line::Greeting;
+        }
+        let again = self.items.iter().any(|item| item.is_from("assistant"));
+        match (last.has_audio(), again) {
+            (true, false) => Line::HeardYou,
+            (true, true) => Line::HeardAgain,
+            (false, false) => Line::Typed,
+            (false, true) => Line::TypedAgain,
         }
     }
 
     /// The user's own words, in the scenario that plays them back.
-    fn echo(&self) -> Option<Speech> {
-        let last = self.items.last().filter(|item| item.is_from("user") && item.has_audio())?;
+    fn echo(&self, wish: &Wish) -> Option<Speech> {
+        let last = self.items.last().filter(|item| wish.input.is_none() && item.is_from("user") && item.has_audio())?;
         let text = last.text();
         let text = if text.is_empty() { "[the user's own words]".to_owned() } else { text };
         let packets: Vec<Bytes> = self.own_words.iter().filter_map(Voice::packet).collect();

@@ -13,6 +13,7 @@ use tokio::time;
 
 use super::playout::Playout;
 use super::{Leg, Media};
+use crate::sandbox::voice::Clip;
 use crate::sandbox::voice::opus::SILENCE;
 
 /// Held by a test that has a hundred of them: two such tests at once would starve each other.
@@ -34,7 +35,7 @@ pub(in crate::sandbox) struct Browser {
     pub(super) channel: ChannelId,
     connected: bool,
     pub(in crate::sandbox) open: bool,
-    pub(super) closed: bool,
+    pub(in crate::sandbox) closed: bool,
     /// What it says; silence after that.
     pub(super) voice: Playout,
     /// Says nothing, not even silence.
@@ -44,7 +45,7 @@ pub(in crate::sandbox) struct Browser {
     /// How many packets it said that were not silence.
     pub(super) said: usize,
     /// Packets that it heard, with their RTP time.
-    pub(super) heard: Vec<(Vec<u8>, u64)>,
+    pub(in crate::sandbox) heard: Vec<(Vec<u8>, u64)>,
     pub(in crate::sandbox) texts: Vec<String>,
 }
 
@@ -165,6 +166,10 @@ impl Browser {
 
     pub(in crate::sandbox) fn send(&mut self, text: &str) {
         assert!(self.rtc.channel(self.channel).unwrap().write(false, text.as_bytes()).unwrap());
+    }
+
+    pub(in crate::sandbox) fn say(&mut self, clip: Clip) {
+        self.voice.play(clip);
     }
 
     pub(in crate::sandbox) fn words(&self) -> Vec<&[u8]> {

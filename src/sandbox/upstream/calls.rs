@@ -83,15 +83,13 @@ impl Upstream {
     }
 
     pub(super) fn converse(&self, session: Session, transport: Transport, scenario: Scenario) -> Result<Talk, Refused> {
-        let settings = Settings {
-            session,
-            session_id: new_id("sess_")?,
-            transport,
-            scenario,
-            seed: fastrand::u64(..),
-            unix: self.clock.unix(),
-        };
+        let settings = self.settings(session, new_id("sess_")?, transport, scenario);
         Ok(Talk::Realtime(Box::new(Conversation::new(settings, self.clock.steady()))))
+    }
+
+    /// For a session that begins now.
+    pub(super) fn settings(&self, session: Session, session_id: String, transport: Transport, scenario: Scenario) -> Settings {
+        Settings { session, session_id, transport, scenario, seed: fastrand::u64(..), unix: self.clock.unix() }
     }
 
     /// Runs the call on the runtime of the HTTP thread until it ends.

@@ -5,7 +5,7 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::super::call::Talk;
-use super::super::conversation::Live;
+use super::super::conversation::{Live, Transport};
 use super::super::refused::Refused;
 use super::super::session::{Kind, Session};
 use super::super::shape::{Record, Shape};
@@ -26,7 +26,8 @@ pub(super) async fn create(
     upstream: Data<Upstream>,
 ) -> Result<HttpResponse, Refused> {
     upstream.server(&request)?;
-    act(scenario(&request)?.unwrap_or_default()).await?;
+    let scenario = scenario(&request)?.unwrap_or_default();
+    act(scenario).await?;
     let asked = json(&whole(body)?)?;
     Shape::Record(&REQUEST).check(&asked, "")?;
     let session = Session::untyped(Kind::Live, &asked["session"])?;
@@ -34,7 +35,8 @@ pub(super) async fn create(
     let place = upstream.calls.place(new_id("live_")?).ok_or_else(too_many_calls)?;
     let (answer, leg) = upstream.answer(offer, None).await?;
     let id = place.id().to_owned();
-    let talk = Live::new(session, id.clone(), fastrand::u64(..), upstream.clock.unix(), upstream.clock.steady());
+    let settings = upstream.settings(session, id.clone(), Transport::WebRtc, scenario);
+    let talk = Live::new(settings, upstream.clock.steady());
     upstream.begin(Talk::Live(Box::new(talk)), leg, place);
     Ok(HttpResponse::Created().json(json!({"session": {"id": id}, "transport": {"type": "webrtc", "sdp": answer}})))
 }

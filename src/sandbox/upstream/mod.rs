@@ -177,7 +177,7 @@ async fn act(scenario: Scenario) -> Result<(), Refused> {
             let message = "The server had an error while processing your request (simulated by the sandbox).";
             Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message))
         }
-        Scenario::Happy | Scenario::DropsMidCall | Scenario::HangsUp | Scenario::Echo => Ok(()),
+        Scenario::Happy | Scenario::DropsMidCall | Scenario::HangsUp | Scenario::Echo | Scenario::Expires => Ok(()),
     }
 }
 
@@ -230,32 +230,33 @@ pub(super) fn routes(upstream: Data<Upstream>) -> impl FnOnce(&mut ServiceConfig
 }
 
 fn api(app: &mut ServiceConfig) {
-    app.service(at("/v1/realtime/client_secrets", MOST_JSON).route(web::post().to(mint::realtime)))
-        .service(at("/v1/realtime/translations/client_secrets", MOST_JSON).route(web::post().to(mint::translation)))
-        .service(at("/v1/realtime/sessions", MOST_JSON).route(web::post().to(retired)))
-        .service(at("/v1/realtime/transcription_sessions", MOST_JSON).route(web::post().to(retired)))
-        .service(at("/v1/realtime/calls", MOST_SDP).route(web::post().to(calls::create)))
-        .service(at("/v1/realtime/calls/{id}/hangup", MOST_SDP).route(web::post().to(calls::hang_up)))
-        .service(at("/v1/realtime", MOST_SDP).route(web::get().to(socket::open)).route(web::post().to(retired)))
-        .service(at("/v1/live/sessions", MOST_JSON).route(web::post().to(live::create)))
-        .service(at("/v1/live/sessions/{id}/hangup", MOST_SDP).route(web::post().to(live::hang_up)))
-        .service(at("/v1/live/sessions/{id}/attach", MOST_SDP).route(web::get().to(socket::attach)))
-        .service(at("/v1/models", MOST_SDP).route(web::get().to(models::list)))
-        .service(at("/v1/models/{id}", MOST_SDP).route(web::get().to(models::show)));
+    app.service(at("/v1/realtime/client_secrets", "POST", MOST_JSON).route(web::post().to(mint::realtime)))
+        .service(at("/v1/realtime/translations/client_secrets", "POST", MOST_JSON).route(web::post().to(mint::translation)))
+        .service(at("/v1/realtime/sessions", "POST", MOST_JSON).route(web::post().to(retired)))
+        .service(at("/v1/realtime/transcription_sessions", "POST", MOST_JSON).route(web::post().to(retired)))
+        .service(at("/v1/realtime/calls", "POST", MOST_SDP).route(web::post().to(calls::create)))
+        .service(at("/v1/realtime/calls/{id}/hangup", "POST", MOST_SDP).route(web::post().to(calls::hang_up)))
+        .service(at("/v1/realtime", "GET, POST", MOST_SDP).route(web::get().to(socket::open)).route(web::post().to(retired)))
+        .service(at("/v1/live/sessions", "POST", MOST_JSON).route(web::post().to(live::create)))
+        .service(at("/v1/live/sessions/{id}/hangup", "POST", MOST_SDP).route(web::post().to(live::hang_up)))
+        .service(at("/v1/live/sessions/{id}/attach", "GET", MOST_SDP).route(web::get().to(socket::attach)))
+        .service(at("/v1/models", "GET", MOST_SDP).route(web::get().to(models::list)))
+        .service(at("/v1/models/{id}", "GET", MOST_SDP).route(web::get().to(models::show)));
 }
 
-/// A path whose other methods are refused.
-fn at(path: &str, most: usize) -> Resource {
-    web::resource(path).app_data(PayloadConfig::new(most)).default_service(web::to(no_such_method))
+/// A path that takes these methods, and bodies of at most so many bytes. Other methods are refused.
+pub(super) fn at(path: &str, allow: &'static str, most: usize) -> Resource {
+    let refuse = move |request: HttpRequest| async move { Err::<&str, _>(no_such_method(&request, allow)) };
+    web::resource(path).app_data(PayloadConfig::new(most)).default_service(web::to(refuse))
 }
 
-async fn no_such_method(request: HttpRequest) -> Result<&'static str, Refused> {
+fn no_such_method(request: &HttpRequest, allow: &'static str) -> Refused {
     let message = format!(
         "Not allowed to {} on {}. (HINT: Perhaps you meant to use a different HTTP method?)",
         request.method(),
         request.path()
     );
-    Err(Refused::without_code(StatusCode::METHOD_NOT_ALLOWED, message))
+    Refused::without_code(StatusCode::METHOD_NOT_ALLOWED, message).allow(allow)
 }
 
 /// For every path that is not simulated.

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod errors;
+mod scenarios;
 mod speech;
 mod text;
 
