@@ -121,6 +121,7 @@ credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
 
 ${profile('default', '')}
 ${profile('rare', '[profiles.rare.limits]\nmints_per_minute = 1')}
+${profile('brief', '').replace('ttl_seconds = 120', 'ttl_seconds = 60')}
 ${profile('alone', '[profiles.alone.limits]\nconcurrent_calls = 1')}
 
 [upstreams.broken]
