@@ -66,7 +66,7 @@ fn render(document: &Value) -> String {
     for (index, (path, method, operation)) in operations.enumerate() {
         let _ = write!(
             page,
-            "<section><details{}><summary><h2><span class=\"method\">{}</span> <code>{}</code></h2><p>{}.</p></summary><div id=\"{}\">",
+            "<section><details{}><summary><h2><span class=\"method\">{}</span> <code>{}</code></h2><span class=\"about\">{}.</span></summary><div id=\"{}\">",
             if index == 0 { " open" } else { "" },
             method.to_uppercase(),
             escape(path).replace('/', "<wbr>/"),
