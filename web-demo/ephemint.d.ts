@@ -1,11 +1,26 @@
 /** Who is wrong: the service, the realtime API, or something in the browser (microphone, network, WebRTC). */
 export type ErrorSource = "ephemint" | "upstream" | "browser";
 
+/** What is known about an error beside its code and its sentence. */
+export interface ErrorDetails {
+  /** Default: `browser`. */
+  source?: ErrorSource;
+  status?: number;
+  requestId?: string;
+  /** Seconds. */
+  retryAfter?: number;
+  param?: string;
+  upstreamCode?: string;
+  cause?: unknown;
+}
+
 export class EphemintError extends Error {
+  /** For a `getToken` that knows better than `sign_in_failed` what is wrong. The message is redacted. */
+  constructor(code: string, message: string, details?: ErrorDetails);
   readonly name: "EphemintError";
   /**
    * Ephemint's own code (`rate_limited`, `token_expired`, ...), or one of: `unreachable`, `no_answer`, `malformed_answer`,
-   * `sign_in_failed`, `insecure_page`, `microphone_denied`, `microphone_missing`, `microphone_busy`, `secret_rejected`,
+   * `sign_in_failed`, `malformed_token`, `insecure_page`, `microphone_denied`, `microphone_missing`, `microphone_busy`, `secret_rejected`,
    * `call_refused`, `call_unreachable`, `call_no_answer`, `call_failed`, `connection_lost`, `provider_error`, `already_connected`,
    * `not_connected`, `closed`.
    */

@@ -210,7 +210,8 @@ export class Session extends EventTarget {
     this.#connectedAt = Date.now();
     this.#emit('call', { callId: this.#callId, sessionId });
     if (this.#options.reportCall && this.#callId) {
-      reportCall({ ...this.#options, signal: this.#ended.signal }, sessionId, this.#callId).catch((error) => this.#fail(error));
+      reportCall({ ...this.#options, signal: this.#ended.signal }, sessionId, this.#callId)
+        .catch((error) => this.#ended.signal.aborted || this.#fail(error)); // the call goes on
     }
   }
 

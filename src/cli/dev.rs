@@ -113,9 +113,15 @@ upstream = "openai"
 ttl_seconds = 120
 client_may_set = ["/audio/output/voice"]
 session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant that knows the weather. Keep answers short.", audio = {{ input = {{ transcription = {{ model = "gpt-4o-mini-transcribe" }} }}, output = {{ voice = "cedar" }} }}, tools = [{{ type = "function", name = "get_weather", description = "The weather in a city.", parameters = {{ type = "object", properties = {{ city = {{ type = "string" }} }}, required = ["city"] }} }}], tool_choice = "auto" }}
+[profiles.limited]
+upstream = "openai"
+ttl_seconds = 120
+client_may_set = ["/audio/output/voice"]
+limits = {{ mints_per_minute = 2 }}
+session = {{ type = "realtime", model = "gpt-realtime-2.1", instructions = "You are a friendly voice assistant. Keep answers short.", audio = {{ input = {{ transcription = {{ model = "gpt-4o-mini-transcribe" }} }}, output = {{ voice = "marin" }} }} }}
 [demo]
 enabled = true
-profiles = ["default", "tools"]
+profiles = ["default", "tools", "limited"]
 [telemetry]
 log = "warn"
 log_format = "pretty"

@@ -132,6 +132,18 @@ describe('asking for a secret', () => {
     assert.match(asked[0].key, /^[0-9a-f]{32}$/);
   });
 
+  test('is refused before it is made with a token that no header can carry', async () => {
+    for (const token of ['xyz\u0416en', 'xyz en', 'xyz\nen', 'xyz\u00e9n']) {
+      const asked = await answering([], () => assert.rejects(requestSecret({ ...options, getToken: () => token }), (error) => {
+        assert.deepEqual([error.code, error.source], ['malformed_token', 'browser']);
+        assert.match(error.message, /^Character 4 of the access token/);
+        assert.ok(!error.message.includes('xyz'), error.message);
+        return true;
+      }));
+      assert.equal(asked.length, 0);
+    }
+  });
+
   test('is tried once more after a network failure, with the same key', async () => {
     const asked = await answering([new TypeError('Failed to fetch'), { status: 200, body: MINTED }], () => requestSecret(options));
     assert.equal(asked.length, 2);

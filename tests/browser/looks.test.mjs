@@ -45,6 +45,10 @@ for (const width of [1280, 360]) {
           await page.locator('#problem').waitFor();
           await page.getByText('What the other side said').click();
           await check('with a problem');
+          await page.route('**/v1/realtime/client_secrets*', (route) => route.fulfill({ status: 500, json: { code: 'upstream_rejected', request_id: '0192f0c1' } }));
+          await startCall(page);
+          await page.getByText('Copy for the operator').waitFor();
+          await check('with a problem of the operator');
         });
       });
     }
@@ -65,6 +69,54 @@ test('the form for access tokens is accessible and says what is missing', async 
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
   });
 });
+
+test('a pasted token that no header can carry is called that, by the place of the character', async () => {
+  await browser.visit({}, async (page, seen) => {
+    await page.route('**/demo.json', (route) => route.fulfill({ json: { sign_in: 'token' } }));
+    await page.goto(dev.url);
+    for (const [pasted, place] of [['eyJhbGciOi\u0416.CANARY', 11], ['eyJ CANARY', 4], ['eyJ\nCANARY', 4], ['\u201ceyJ.CANARY\u201d', 1], ['eyJ\u{1f511}CANARY', 4], ['Bearer \u00e9CANARY', 1]]) {
+      await page.getByLabel('Access token').fill(pasted);
+      await page.getByRole('button', { name: 'Continue' }).click();
+      const said = await page.getByRole('alert').textContent();
+      assert.match(said, new RegExp(`^Character ${place} of the token cannot be part of an access token\\. Copy it again`));
+      assert.ok(!said.includes('CANARY'), said);
+      assert.equal(await page.evaluate(() => document.activeElement?.id), 'sign-in-token');
+    }
+    assert.deepEqual(await violations(page), []);
+    assert.equal(seen.requests.some((request) => request.url().includes('client_secrets')), false);
+    await page.getByLabel('Access token').fill('');
+  });
+});
+
+test('development sign-in that does not answer is explained beside the buttons', async () => {
+  await browser.visit({ width: 360, errors: [/ERR_FAILED/] }, async (page) => {
+    await page.route('**/dev/token', (route) => route.abort());
+    await signIn(page, dev.url);
+    await page.getByText('Development sign-in cannot be reached.').waitFor();
+    assert.deepEqual(await violations(page), []);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+  });
+});
+
+for (const width of [1280, 360]) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`the API description can be read at ${width} pixels, ${colorScheme}`, async () => {
+      await browser.visit({ colorScheme, width }, async (page) => {
+        await page.goto(`${dev.url}/docs`);
+        assert.ok(await page.evaluate(() => document.documentElement.scrollHeight) < 8_000, 'too long to find anything');
+        await page.locator('#post-v1-realtime-client_secrets').getByText('ephemint.calls_url').waitFor();
+        for (const closed of await page.locator('details:not([open]) > summary').elementHandles()) await closed.click();
+        await page.locator('#get-v1-sessions').getByText('data[].secret_sha256').waitFor();
+        assert.deepEqual(await violations(page), []);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+        const narrow = await page.locator('dd').evaluateAll((items) => items.filter((item) => item.clientWidth < 200).map((item) => item.textContent));
+        assert.deepEqual(narrow, [], 'too narrow to read');
+        await page.getByRole('link', { name: 'Refusals', exact: true }).click();
+        assert.match(await page.locator('#rate_limited').innerText(), /429\s+rate_limited\s+Too many requests/);
+      });
+    });
+  }
+}
 
 test('screen readers are told the state of the call and every finished line', async () => {
   await browser.visit({}, async (page) => {

@@ -96,6 +96,38 @@ describe('ephemint.js', () => {
     });
   });
 
+  for (const [name, answer, problems] of [
+    ['reports the call by the last part of its Location', { status: 204 }, []],
+    ['goes on when the report is refused, and says so', {
+      status: 409, contentType: 'application/problem+json', body: JSON.stringify({ code: 'call_already_reported', detail: 'A call was reported before.' }),
+    }, ['call_already_reported A call was reported before.']],
+    ['goes on when the report does not get through, and says so', undefined, ['unreachable The service cannot be reached from this page.']],
+  ]) {
+    test(name, async () => {
+      await app({ errors: problems.length > 0 ? [/409|ERR_FAILED/] : [] }, async (page, options) => {
+        let reported;
+        await page.route('**/v1/sessions/*/call', (route) => {
+          if (route.request().method() === 'POST') reported = route.request();
+          const allowed = { 'access-control-allow-origin': host.url, 'access-control-allow-headers': 'authorization, content-type' };
+          return answer ? route.fulfill({ ...answer, headers: allowed }) : route.abort();
+        });
+        const located = page.waitForResponse((response) => response.url().includes('/realtime/calls') && response.request().method() === 'POST');
+        const { callId } = await open(page, { ...options, reportCall: true });
+        const { location } = (await located).headers();
+        await until('the report', () => reported);
+        assert.equal(new URL(reported.url()).pathname, `/v1/sessions/${await page.evaluate(() => globalThis.session.sessionId)}/call`);
+        assert.deepEqual(reported.postDataJSON(), { call_id: location.split('/').at(-1) });
+        assert.equal(callId, location.split('/').at(-1));
+        assert.equal(reported.headers().authorization, `Bearer ${options.token}`);
+        await until('what went wrong', () => page.evaluate((count) => globalThis.problems.length >= count, problems.length));
+        assert.deepEqual(await page.evaluate(() => globalThis.problems), problems);
+        await page.evaluate(() => globalThis.session.sendText('Are you still there?'));
+        await until('an answer', () => page.evaluate(() => globalThis.lines.some(({ role, final }) => role === 'assistant' && final)));
+        await page.evaluate(() => globalThis.session.close());
+      });
+    });
+  }
+
   test('ends at once when it is aborted', async () => {
     await app({}, async (page, options) => {
       const outcome = await page.evaluate(async (given) => {

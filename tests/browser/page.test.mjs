@@ -55,6 +55,28 @@ test('what the caller types is answered', async () => {
   });
 });
 
+test('the secret is fetched while the microphone prompt is open, once', async () => {
+  await browser.visit({}, async (page, seen) => {
+    await page.addInitScript(() => {
+      const devices = navigator.mediaDevices;
+      const prompt = devices.getUserMedia.bind(devices);
+      devices.getUserMedia = (wish) => new Promise((resolve) => { globalThis.allowMicrophone = () => resolve(prompt(wish)); });
+    });
+    await signIn(page, dev.url);
+    const minted = page.waitForResponse((response) => response.url().includes('client_secrets') && response.request().method() === 'POST');
+    await startCall(page);
+    assert.equal((await minted).status(), 200);
+    await page.getByText('Waiting for your microphone').first().waitFor();
+    assert.equal(await page.locator('#step-secret.done').isVisible(), true);
+    assert.equal(seen.requests.some((request) => request.url().includes('/realtime/calls')), false, 'called without a microphone');
+    await page.evaluate(() => globalThis.allowMicrophone());
+    await state(page, 'connected');
+    await until('the first sound', () => page.locator('#step-audio.done').isVisible());
+    assert.equal(seen.requests.filter((request) => request.url().includes('client_secrets') && request.method() === 'POST').length, 1);
+    await hangUp(page);
+  });
+});
+
 test('tokens are counted by kind while the call goes on', async () => {
   await browser.visit({}, async (page) => {
     await signIn(page, dev.url);

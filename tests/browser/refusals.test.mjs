@@ -43,10 +43,10 @@ test('a secret that was minted in vain is given back', async () => {
   });
 });
 
-test('a secret that the realtime API does not accept any more is replaced once', async () => {
+test('a secret that the realtime API does not know is replaced once', async () => {
   await browser.visit({ errors: [/401/] }, async (page, { secrets }) => {
     await signIn(page, dev.url);
-    await page.route(CALLS, (route) => route.continue({ headers: { ...route.request().headers(), authorization: 'Bearer ek_expired' } }), { times: 1 });
+    await page.route(CALLS, (route) => route.continue({ headers: { ...route.request().headers(), authorization: 'Bearer ek_unknown' } }), { times: 1 });
     await startCall(page);
     await state(page, 'connected');
     assert.equal([...secrets].filter((secret) => secret.startsWith('ek_')).length, 2);
@@ -57,7 +57,7 @@ test('a secret that the realtime API does not accept any more is replaced once',
 test('a second refused secret ends the attempt and says so', async () => {
   await browser.visit({ errors: [/401/] }, async (page, { secrets }) => {
     await signIn(page, dev.url);
-    await page.route(CALLS, (route) => route.continue({ headers: { ...route.request().headers(), authorization: 'Bearer ek_expired' } }));
+    await page.route(CALLS, (route) => route.continue({ headers: { ...route.request().headers(), authorization: 'Bearer ek_unknown' } }));
     await startCall(page);
     await problem(page, 'The realtime API refuses the secret');
     assert.equal([...secrets].filter((secret) => secret.startsWith('ek_')).length, 2);
@@ -92,19 +92,39 @@ test('a limit that passes within seconds is waited for', async () => {
   });
 });
 
-test('a longer limit is explained, and the button comes back when it has passed', async () => {
+test('the limit of a profile is explained and counted down, holds for one user only, and passes', async () => {
   await browser.visit({ errors: [/429/] }, async (page, seen) => {
-    await signIn(page, dev.url);
-    await page.route(MINT, (route) => route.fulfill(refusal(429, 'rate_limited', 12)), { times: 1 });
+    await signIn(page, dev.url, 'bob');
+    for (let call = 0; call < 2; call += 1) {
+      await startCall(page, { Profile: 'limited' });
+      await state(page, 'connected');
+      await hangUp(page);
+      await state(page, 'closed');
+    }
+    const refused = page.waitForResponse((response) => response.status() === 429);
     await startCall(page);
+    const retryAfter = Number((await refused).headers()['retry-after']);
+    assert.ok(retryAfter > 10 && retryAfter <= 30, `Retry-After: ${retryAfter}`);
     await problem(page, 'Too many calls in a short time');
     const button = page.locator('#problem-again');
     assert.equal(await button.isDisabled(), true);
-    assert.match(await button.textContent(), /in 1[12] s/);
+    const left = async () => Number((await button.textContent()).match(/^Try again in (\d+) s$/)[1]);
+    const first = await left();
+    assert.ok(first <= retryAfter && first >= retryAfter - 2, `${first} of ${retryAfter} s`);
+    await until('the countdown', async () => (await left()) < first);
     await page.getByText('What the other side said').click();
-    assert.match(await page.locator('#problem-request').textContent(), /^019/);
-    assert.equal(seen.requests.filter((request) => request.url().includes('client_secrets')).length, 1);
-    await until('the button', () => button.isEnabled());
+    assert.equal(await page.locator('#problem-request').textContent(), (await refused).headers()['x-request-id']);
+    const minted = () => seen.requests.filter((request) => request.url().includes('client_secrets') && request.method() === 'POST').length;
+    assert.equal(minted(), 3, 'a limit this long is not tried again unasked');
+
+    await browser.visit({}, async (other) => {
+      await signIn(other, dev.url, 'alice');
+      await startCall(other, { Profile: 'limited' });
+      await state(other, 'connected');
+      await hangUp(other);
+    });
+
+    await until('the button', () => button.isEnabled(), retryAfter * 1000 + 5_000);
     await button.click();
     await state(page, 'connected');
     await hangUp(page);
@@ -152,6 +172,8 @@ test('a call that breaks is opened again with a fresh secret', async () => {
     await page.locator('.note', { hasText: 'Connected again with a fresh secret' }).waitFor();
     assert.equal([...secrets].filter((secret) => secret.startsWith('ek_')).length, 2);
     await until('packets on the new connection', async () => (await heard(page)).packets > 10);
+    const steps = await page.locator('#steps li:visible').evaluateAll((items) => items.map((item) => [item.innerText.split('\n')[0], item.className]));
+    assert.deepEqual(steps, [['Secret minted', 'done'], ['Call answered', 'done']], 'a step that this connection never reaches');
     await hangUp(page);
   });
 });
@@ -191,14 +213,49 @@ test('hanging up while the call is being opened ends everything', async () => {
   });
 });
 
-test('every refusal code that the service documents has a plain sentence', async () => {
-  const documented = [...(await (await fetch(`${dev.url}/docs`)).text()).matchAll(/<tr id="([a-z_]+)">/g)].map(([, code]) => code);
+test('every refusal code that the service documents is shown with a sentence, a cure and a way on', async () => {
+  const { info } = await (await fetch(`${dev.url}/openapi.json`)).json();
+  const documented = [...info.description.matchAll(/^\| (\d{3}) \| `([a-z_]+)` \|/gm)].map(([, status, code]) => ({ status: Number(status), code }));
   assert.ok(documented.length > 30, `${documented.length} codes`);
-  assert.deepEqual(documented.filter((code) => !SERVICE[code]), []);
+  assert.deepEqual(documented.filter(({ code }) => !SERVICE[code]), [], 'codes without a sentence');
+  const buttons = { retry: ['Try again'], wait: [/^Try again in (19|20) s$/], choose: ['Try again'], sign_in: ['Sign in again'], operator: ['Copy for the operator'] };
+  await browser.visit({ errors: [/status of [45]\d\d/] }, async (page) => {
+    await signIn(page, dev.url);
+    let refused;
+    await page.route(MINT, (route) => route.fulfill(refused));
+    for (const { status, code } of documented) {
+      refused = refusal(status, code, [429, 503].includes(status) ? 20 : undefined);
+      await startCall(page);
+      const { title, advice, action } = SERVICE[code];
+      await problem(page, title);
+      assert.equal(await page.locator('#problem-advice').textContent(), advice, code);
+      assert.equal(await page.locator('#problem-code').textContent(), `${status} · ${code}`);
+      assert.equal(await page.locator('#problem-more').evaluate(({ open }) => open), action === 'operator', `${code}: the request id is in sight`);
+      const offered = await page.locator('.problem-buttons button:visible').allTextContents();
+      assert.equal(offered.length, 1, `${code}: ${offered}`);
+      assert.match(offered[0], new RegExp(buttons[action][0]), code);
+      await state(page, 'closed');
+    }
+  });
+});
+
+test('every sentence of the page is one', () => {
   for (const [code, { title, advice }] of Object.entries({ ...SERVICE, ...BROWSER, ...PROVIDER })) {
     assert.match(title, /^[A-Z].*[a-z”]$/, code);
     assert.match(advice, /^[A-Z“].*\.$/, code);
   }
+});
+
+test('what an operator needs can be copied', async () => {
+  await browser.visit({ errors: [/502/] }, async (page) => {
+    await page.context().grantPermissions(['microphone', 'clipboard-read', 'clipboard-write']);
+    await signIn(page, dev.url);
+    await page.route(MINT, (route) => route.fulfill(refusal(502, 'upstream_billing')));
+    await startCall(page);
+    await page.getByRole('button', { name: 'Copy for the operator' }).click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /502 · upstream_billing\n0192f0c1-7a1b-7c3d-9e4f-000000000000$/);
+  });
 });
 
 /** Waits for the card with this title, which has the focus. */

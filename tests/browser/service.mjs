@@ -121,6 +121,7 @@ credential = { kind = "api_key", keys = ["env://OPENAI_API_KEY"] }
 
 ${profile('default', '')}
 ${profile('rare', '[profiles.rare.limits]\nmints_per_minute = 1')}
+${profile('brief', '', 60)}
 ${profile('alone', '[profiles.alone.limits]\nconcurrent_calls = 1')}
 
 [upstreams.broken]
@@ -152,10 +153,10 @@ scopes = ["openid", "profile", "offline_access"]
 cookie_keys = ["env://EPHEMINT_COOKIE_KEY"]
 `;
 
-const profile = (name, limits) => `
+const profile = (name, limits, ttl = 120) => `
 [profiles.${name}]
 upstream = "openai"
-ttl_seconds = 120
+ttl_seconds = ${ttl}
 client_may_set = ["/audio/output/voice"]
 session = { type = "realtime", model = "gpt-realtime-2.1", instructions = "You are the front desk. CANARY-INSTRUCTIONS" }
 ${limits}

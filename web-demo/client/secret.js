@@ -91,7 +91,7 @@ async function userToken({ getToken, signal }, renew) {
   if (getToken === undefined) return undefined;
   try {
     const token = await getToken({ renew });
-    if (typeof token === 'string' && token !== '') return token;
+    if (typeof token === 'string' && token !== '') return sendable(token);
   } catch (cause) {
     if (cause instanceof EphemintError) throw cause;
     throw new EphemintError('sign_in_failed', 'The app could not get an access token for you.', { cause });
@@ -99,6 +99,18 @@ async function userToken({ getToken, signal }, renew) {
     signal?.throwIfAborted();
   }
   throw new EphemintError('sign_in_failed', 'The app has no access token for you.');
+}
+
+/** What an `Authorization` header can carry; the browser would call everything else a network failure. */
+function sendable(token) {
+  const place = strangeCharacter(token);
+  if (place === 0) return token;
+  throw new EphemintError('malformed_token', `Character ${place} of the access token cannot be part of a token: it is no letter, digit or sign of ASCII.`);
+}
+
+/** Where the first character is that no token has, from 1; 0: nowhere. */
+export function strangeCharacter(token) {
+  return Array.from(token).findIndex((character) => !/^[!-~]$/.test(character)) + 1;
 }
 
 /** A mint cannot be taken back on its way: what comes of it after an abort is ended at the service. */

@@ -91,7 +91,7 @@ export class Call {
     hideSecret();
     this.#conversation.clear();
     this.#log.clear();
-    this.#steps.begin();
+    this.#steps.begin({ greeted: true });
     this.#meters.start();
     this.#showMute(false);
     showUsage({});
@@ -137,7 +137,7 @@ export class Call {
     }
     if (state === 'reconnecting' && stage === 'waiting') {
       this.#meters.listen('assistant', null);
-      this.#steps.begin();
+      this.#steps.begin({ greeted: false });
     }
     if (state === 'connected') this.#onConnected(session, reconnected);
     if (state === 'closed') this.#onClosed(reason, error);

@@ -3,6 +3,8 @@ import { EphemintError, redact } from '../ephemint.js';
 import { byId, show } from './dom.js';
 import { adviceFor } from './refusals.js';
 
+const COPY = 'Copy for the operator';
+
 let ticking;
 
 /** @param {{ again(options: { listenOnly: boolean }): void, signIn(): void }} actions */
@@ -10,6 +12,7 @@ export function prepareProblem({ again, signIn }) {
   byId('problem-again').addEventListener('click', () => again({ listenOnly: false }));
   byId('problem-listen').addEventListener('click', () => again({ listenOnly: true }));
   byId('problem-sign-in').addEventListener('click', signIn);
+  byId('problem-copy').addEventListener('click', () => void copy());
 }
 
 /** Shows the card and moves the focus to it. */
@@ -25,6 +28,9 @@ export function showProblem(error) {
   show(byId('problem-again'), action !== 'sign_in' && action !== 'operator');
   show(byId('problem-sign-in'), action === 'sign_in');
   show(byId('problem-listen'), action === 'listen');
+  show(byId('problem-copy'), action === 'operator');
+  byId('problem-copy').textContent = COPY;
+  byId('problem-more').open = action === 'operator';
   holdBack(action === 'wait' ? error.retryAfter ?? 0 : 0);
   show(byId('problem'), true);
   byId('problem-title').focus();
@@ -33,6 +39,12 @@ export function showProblem(error) {
 export function hideProblem() {
   clearInterval(ticking);
   show(byId('problem'), false);
+}
+
+/** What an operator needs to find the request in the log. */
+async function copy() {
+  const text = ['problem-title', 'problem-detail', 'problem-code', 'problem-request'].map((id) => byId(id).textContent).filter(Boolean).join('\n');
+  byId('problem-copy').textContent = await navigator.clipboard.writeText(text).then(() => 'Copied', () => 'The browser did not allow it');
 }
 
 /** Keeps the button back for as long as `Retry-After` says. */

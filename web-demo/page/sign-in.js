@@ -1,9 +1,10 @@
 // Who is calling: a development user by a click, somebody who signed in at the issuer, or an access token that is pasted and stays in memory.
+import { strangeCharacter } from '../client/secret.js';
 import { EphemintError } from '../ephemint.js';
 import { byId, make, show } from './dom.js';
 
 const PATIENCE_MS = 5_000;
-const ROLES = { alice: 'Caller with every profile', bob: 'A second caller, to see limits apart' };
+const ROLES = { alice: 'A caller with every profile', bob: 'A second caller, whose limits are his own' };
 
 /**
  * @param {object} settings demo.json
@@ -114,7 +115,7 @@ function prepareForm(settings, onSignedIn) {
     event.preventDefault();
     const value = token.value.trim().replace(/^Bearer\s+/i, '');
     const baseUrl = address.value.trim();
-    const problem = addressProblem(baseUrl) ?? (value === '' ? 'Paste an access token first.' : undefined);
+    const problem = addressProblem(baseUrl) ?? tokenProblem(value);
     showSignInProblem(problem);
     if (problem) return (addressProblem(baseUrl) ? address : token).focus();
     token.value = '';
@@ -126,6 +127,14 @@ function addressProblem(address) {
   if (address === '') return undefined;
   const url = URL.canParse(address) ? new URL(address) : undefined;
   return url && ['http:', 'https:'].includes(url.protocol) ? undefined : 'The address of Ephemint starts with https:// (or http:// on this machine).';
+}
+
+/** Says where the token is wrong, and never what it is. */
+function tokenProblem(token) {
+  if (token === '') return 'Paste an access token first.';
+  const place = strangeCharacter(token);
+  if (place === 0) return undefined;
+  return `Character ${place} of the token cannot be part of an access token. Copy it again, whole and alone: no spaces or line breaks, only plain letters, digits and signs such as . - _`;
 }
 
 /** What to call the user on this page. Only the service decides whom the token names. */
