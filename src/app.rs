@@ -128,6 +128,7 @@ impl App {
         let dpop = authenticator.dpop_offer();
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
+            metrics: metrics.clone(),
             authenticator,
             policy,
             admission: Admission::new(clock.clone(), per_address),

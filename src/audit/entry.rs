@@ -17,7 +17,7 @@ pub(crate) struct Entry<'a> {
     #[serde(serialize_with = "timestamp")]
     pub(crate) time: Duration,
     pub(crate) event: &'static str,
-    /// `minted`, `admitted`, or the code of the refusal.
+    /// `minted`, `admitted`, `signed_in`, `signed_out`, or the code of the refusal.
     pub(crate) outcome: &'static str,
     pub(crate) status: u16,
     pub(crate) request_id: &'a str,
@@ -85,9 +85,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// An entry of the event `guest` that knows only its request.
-    pub(crate) fn guest(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
-        Self { event: "guest", ..Self::mint(time, request_id, trace_id) }
+    /// An entry of the event `guest`, `login` or `logout` that knows only its request.
+    pub(crate) fn visit(event: &'static str, time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
+        Self { event, ..Self::mint(time, request_id, trace_id) }
     }
 
     pub(crate) fn upstream(&mut self, upstream: &'a Upstream) {

@@ -42,6 +42,14 @@ pub(crate) struct IntrospectionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct VisitLabels {
+    /// `login`, `logout` or `guest`, as in the audit trail.
+    pub(crate) event: &'static str,
+    /// `signed_in`, `signed_out`, `admitted`, or the code of the refusal.
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -58,6 +66,7 @@ pub(crate) struct Metrics {
     pub(crate) token_cache_misses: Counter,
     pub(crate) jwks_refreshes: Family<RefreshLabels, Counter>,
     pub(crate) introspections: Family<IntrospectionLabels, Counter>,
+    pub(crate) visits: Family<VisitLabels, Counter>,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) start_time: Gauge<f64, AtomicU64>,
@@ -76,6 +85,7 @@ impl Metrics {
             token_cache_misses: Counter::default(),
             jwks_refreshes: Family::default(),
             introspections: Family::default(),
+            visits: Family::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
             start_time: Gauge::default(),
@@ -104,6 +114,7 @@ impl Metrics {
         registry.register("token_cache_misses", "User tokens that were verified", self.token_cache_misses.clone());
         registry.register("jwks_refreshes", "Fetches of issuers' keys", self.jwks_refreshes.clone());
         registry.register("introspections", "Questions about opaque tokens", self.introspections.clone());
+        registry.register("sign_ins", "Browsers that sign in or out, visitors who become guests", self.visits.clone());
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());
         registry.register("start_time_seconds", "When the process started, seconds since 1970", self.start_time.clone());
