@@ -74,9 +74,14 @@ async fn a_sign_in_that_cannot_begin_is_written_down() {
 #[tokio::test]
 async fn names_are_in_the_entry_where_that_is_asked_for() {
     let world = World::with_login(|config| config.set("audit.identify_users", r#""plain""#));
-    let browser = Browser::signed_in(&world.service, &world.issuer, "alice").await;
-    let answer = browser.call(Method::POST, "/auth/logout").header("sec-fetch-site", "same-origin").send().await;
-    assert_eq!(entry(&world, answer.expect(200)).await["user_name"], "canary-user-alice");
+    let mut browser = Browser::new(&world.service);
+    let asked = browser.ask().await;
+    let id_token = world.issuer.id_token(&asked, "alice").claim("sub", "plain-name-0002");
+    let signed_in = browser.get(&asked.answer(&world.issuer.code(&asked, &id_token.build()))).await;
+    let signed_out = browser.call(Method::POST, "/auth/logout").header("sec-fetch-site", "same-origin").send().await;
+    for answer in [signed_in.expect(303), signed_out.expect(200)] {
+        assert_eq!(entry(&world, answer).await["user_name"], "plain-name-0002");
+    }
 }
 
 #[tokio::test]

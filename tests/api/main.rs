@@ -42,6 +42,7 @@ mod jwt_mapping;
 mod jwt_products;
 mod jwt_signatures;
 mod jwt_users;
+mod kinds;
 mod limits;
 mod login;
 mod login_attacks;
