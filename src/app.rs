@@ -119,8 +119,7 @@ impl App {
     pub(crate) fn build(config: Config, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
-        let outbound = Outbound::new()?;
-        let upstreams = Shared::all(&config.upstreams);
+        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams));
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (mut server, admin) = (config.server, config.admin);
@@ -141,6 +140,7 @@ impl App {
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
+            metrics: metrics.clone(),
             authenticator,
             admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store)
                 .map_err(Unusable::from)?,

@@ -20,9 +20,9 @@ use std::process::Command;
 
 use faults::{
     budget_faults, built_faults, comment_faults, import_faults, lock_faults, order_faults, panic_faults, placement_faults,
-    top_faults, undeclared_faults,
+    proof_faults, top_faults, undeclared_faults,
 };
-use source::{Source, functions, order, read, root, sources};
+use source::{Source, all_rust, functions, order, read, root, sources};
 
 const ACTIX: &[&str] = &["http/", "sandbox/", "app.rs", "cli/dev.rs"];
 const REQWEST: &[&str] = &["outbound/", "secrets/", "authenticate/", "provider/"];
@@ -79,6 +79,11 @@ fn files_and_functions_stay_within_their_budgets() {
 #[test]
 fn every_dependency_says_what_it_is_for() {
     none(comment_faults(&read("Cargo.toml")));
+}
+
+#[test]
+fn every_test_that_the_documentation_names_exists() {
+    none(proof_faults(&read("deploy/docs/identity.md"), &all_rust(&["src", "tests"])));
 }
 
 #[test]

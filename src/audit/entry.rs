@@ -18,7 +18,7 @@ pub(crate) struct Entry<'a> {
     #[serde(serialize_with = "timestamp")]
     pub(crate) time: Duration,
     pub(crate) event: &'static str,
-    /// `minted`, `admitted`, `ended` and so on, or the code of the refusal.
+    /// `minted`, `admitted`, `signed_in`, `ended` and so on, or the code of the refusal.
     pub(crate) outcome: &'static str,
     pub(crate) status: u16,
     /// Empty where no request is behind it.
@@ -101,9 +101,9 @@ impl<'a> Entry<'a> {
         Self { trace_id, ..Self::about("mint", time, request_id) }
     }
 
-    /// An entry of the event `guest` that knows only its request.
-    pub(crate) fn guest(time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
-        Self { trace_id, ..Self::about("guest", time, request_id) }
+    /// An entry of the event `guest`, `login` or `logout` that knows only its request.
+    pub(crate) fn visit(event: &'static str, time: Duration, request_id: &'a str, trace_id: Option<&'a str>) -> Self {
+        Self { trace_id, ..Self::about(event, time, request_id) }
     }
 
     pub(crate) fn session(&mut self, binding: &'a Binding) {

@@ -1,4 +1,4 @@
-//! Every mint and every refusal, written down before it is answered. No entry, no token.
+//! Every mint, sign-in and guest, and every refusal of one, written down before it is answered. No entry, no token.
 
 mod entry;
 mod file;

@@ -237,13 +237,16 @@ fn is_token(token: &str) -> bool {
         && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// `token_type_hint` is but a hint: a refresh token is active too, and a token of another type than Bearer is bound to a key.
+/// `token_type_hint` is but a hint: a refresh token is active too. A token of the type `DPoP` is bound to a key
+/// (RFC 9449, section 6.2), which [`Principal`] then asks for.
 fn is_for_access(claims: &Map<String, Value>) -> bool {
     let one_of = |name: &str, kinds: &[&str]| {
         let fits = |value: &Value| value.as_str().is_some_and(|kind| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)));
         claims.get(name).is_none_or(fits)
     };
-    one_of("token_type", &["Bearer", "access_token"]) && one_of("token_use", &["access_token", "access"])
+    // Without a binding there would be no key to prove.
+    let is_bound = claims.contains_key("cnf") && one_of("token_type", &["DPoP"]);
+    (is_bound || one_of("token_type", &["Bearer", "access_token"])) && one_of("token_use", &["access_token", "access"])
 }
 
 #[cfg(test)]

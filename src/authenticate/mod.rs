@@ -37,7 +37,7 @@ pub(crate) use guests::{GuestToken, Guests, NotAGuest};
 use introspection::Introspection;
 use issuers::Issuers;
 use jwk::Thumbprint;
-pub(crate) use login::{Cookies, Jar, Login, NotSignedIn};
+pub(crate) use login::{Cookies, Jar, Login, NotSignedIn, SignedIn};
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]

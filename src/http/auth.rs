@@ -14,9 +14,11 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::docs::{escape, policy, style};
+use super::edge::Arrival;
 use super::origin::Verdict;
 use super::{Worker, ask, methods};
-use crate::authenticate::{Cookies, Jar, Login, Presented};
+use crate::authenticate::{Cookies, Jar, Presented};
+use crate::issue::login::Asking;
 use crate::issue::refusal::{Code, Refusal};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -55,20 +57,22 @@ pub(super) struct SignedOut {
 async fn login(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
     let mut asked = form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key == "return_to");
     let return_to = asked.next().filter(|_| asked.next().is_none()).map(|(_, path)| path);
-    let place = sign_in(&worker)?.begin(return_to.as_deref(), &cookies(request.headers()), &jar(&request)).await?;
+    let (cookies, jar) = (cookies(request.headers()), jar(&request));
+    let place = worker.issuer.lead(&asking(&request)?, return_to.as_deref(), &cookies, &jar).await?;
     Ok(redirect(StatusCode::FOUND, &place))
 }
 
 async fn callback(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
-    let place = sign_in(&worker)?.complete(request.query_string(), &cookies(request.headers()), &jar(&request)).await?;
+    let (cookies, jar) = (cookies(request.headers()), jar(&request));
+    let place = worker.issuer.sign_in(&asking(&request)?, request.query_string(), &cookies, &jar).await?;
     // See Other: nothing of what led here is sent on (RFC 9700, section 4.12).
     Ok(redirect(StatusCode::SEE_OTHER, &place))
 }
 
 async fn logout(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
-    check_page(&request, &worker)?;
-    ask::takes_json(request.headers())?;
-    let logout_url = sign_in(&worker)?.end(&cookies(request.headers()), &jar(&request));
+    let allowed = check_page(&request, &worker).and_then(|()| ask::takes_json(request.headers()));
+    let (cookies, jar) = (cookies(request.headers()), jar(&request));
+    let logout_url = worker.issuer.sign_out(&asking(&request)?, allowed, &cookies, &jar).await?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(SignedOut { signed_in: false, logout_url }))
 }
 
@@ -77,7 +81,7 @@ async fn me(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, 
     ask::takes_json(request.headers())?;
     let presented = session(&request, &worker)?
         .ok_or_else(|| Refusal::new(Code::MissingCredentials, "Nobody is signed in in this browser; sign in at /auth/login."))?;
-    let me = sign_in(&worker)?.me(&presented).await?;
+    let me = worker.issuer.login()?.me(&presented).await?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(SignedIn {
         signed_in: true,
         user: &me.user,
@@ -118,12 +122,11 @@ fn check_page(request: &HttpRequest, worker: &Worker) -> Result<(), Refusal> {
     }
 }
 
-fn sign_in(worker: &Worker) -> Result<&Login, Refusal> {
-    match worker.issuer.stages.authenticator.login() {
-        Some(login) => Ok(login),
-        // Without sign-in these routes are not there.
-        None => Err(Refusal::new(Code::NotFound, "Nobody signs in here.")),
-    }
+/// What the audit trail says of the request.
+fn asking(request: &HttpRequest) -> Result<Asking, Refusal> {
+    let arrival = request.extensions().get::<Arrival>().cloned();
+    let arrival = arrival.ok_or_else(|| Refusal::new(Code::Internal, "The request was not set up."))?;
+    Ok(Asking { request_id: arrival.request_id, trace: ask::trace(request.headers()), arrived: arrival.at })
 }
 
 fn cookies(headers: &HeaderMap) -> Cookies<'_> {

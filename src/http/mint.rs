@@ -152,6 +152,7 @@ mod tests {
             clock: clock.clone(),
             tasks: Tasks::default(),
             mints: HashMap::new(),
+            metrics: metrics.clone(),
         };
         let provider = Provider::new(&[], &outbound, &clock, &metrics).unwrap();
         let edge = Edge::new(Origins::new(&[], false), None, "/docs".into(), 1, metrics, clock);

@@ -11,6 +11,7 @@ use crate::authenticate::GuestToken;
 use crate::domain::ids::RequestId;
 use crate::domain::secret::Credential;
 use crate::domain::trace::Trace;
+use crate::telemetry::metrics::VisitLabels;
 
 /// One request of somebody who wants to be a guest.
 pub(crate) struct Visitor {
@@ -30,14 +31,15 @@ impl Issuer {
     ) -> Result<GuestToken, Refusal> {
         let admitted = self.admit(visitor, proof).await;
         let stages = &self.stages;
-        let mut entry = Entry::guest(stages.clock.wall(), visitor.request_id.as_str(), visitor.trace.as_ref().map(Trace::id));
+        let mut entry =
+            Entry::visit("guest", stages.clock.wall(), visitor.request_id.as_str(), visitor.trace.as_ref().map(Trace::id));
         entry.identity = Some("guest");
         match &admitted {
             Ok(made) => (entry.outcome, entry.status, entry.user) = ("admitted", 200, Some(made.guest)),
             Err(refusal) => (entry.outcome, entry.status) = (refusal.code.row().name, refusal.code.row().status),
         }
         entry.latency_ms = millis(stages.clock.steady().saturating_sub(visitor.arrived));
-        match stages.auditor.record(&entry).await {
+        let outcome = match stages.auditor.record(&entry).await {
             // The token is dropped unseen: no entry, no token.
             Err(_) if admitted.is_ok() => Err(Refusal::new(
                 Code::AuditUnavailable,
@@ -45,7 +47,10 @@ impl Issuer {
             )
             .retry_after(10)),
             _ => admitted,
-        }
+        };
+        let counted = outcome.as_ref().map_or_else(|refusal| refusal.code.row().name, |_| "admitted");
+        stages.metrics.visits.get_or_create(&VisitLabels { event: "guest", outcome: counted }).inc();
+        outcome
     }
 
     async fn admit(

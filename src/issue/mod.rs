@@ -1,6 +1,7 @@
 //! The stages in order, what becomes of sessions, and every way to be refused.
 
 pub(crate) mod guest;
+pub(crate) mod login;
 pub(crate) mod refusal;
 mod sentences;
 mod session;

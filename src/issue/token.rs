@@ -24,6 +24,7 @@ use crate::leash::HangUps;
 use crate::provider::{Minted, Provider};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
 
 /// One request for a client secret, as far as it is known before its body is read.
 pub(crate) struct Call {
@@ -62,6 +63,7 @@ pub(crate) struct Stages {
     pub(crate) tasks: Tasks,
     /// Mints by profile.
     pub(crate) mints: HashMap<Arc<str>, Counter>,
+    pub(crate) metrics: Metrics,
 }
 
 /// One worker's mint.
@@ -257,7 +259,7 @@ pub(super) fn millis(duration: Duration) -> f64 {
     u32::try_from(duration.as_micros()).map_or(f64::from(u32::MAX), f64::from) / 1000.0
 }
 
-fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
+pub(super) fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
     entry.user = Some(*principal.user());
     entry.user_name = principal.user_name();
     entry.identity = Some(principal.identity());

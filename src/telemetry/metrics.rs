@@ -47,6 +47,14 @@ pub(crate) struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct VisitLabels {
+    /// `login`, `logout` or `guest`, as in the audit trail.
+    pub(crate) event: &'static str,
+    /// `signed_in`, `signed_out`, `admitted`, or the code of the refusal.
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct KindLabel {
     pub(crate) kind: &'static str,
 }
@@ -74,6 +82,7 @@ pub(crate) struct Metrics {
     pub(crate) store_failures: Family<KindLabel, Counter>,
     /// Mints that were admitted by this process alone, because the shared store was out of reach.
     pub(crate) admitted_alone: Counter,
+    pub(crate) visits: Family<VisitLabels, Counter>,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) start_time: Gauge<f64, AtomicU64>,
@@ -95,6 +104,7 @@ impl Metrics {
             hang_ups: Family::default(),
             store_failures: Family::default(),
             admitted_alone: Counter::default(),
+            visits: Family::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
             start_time: Gauge::default(),
@@ -130,6 +140,7 @@ impl Metrics {
             "Mints that were admitted by this process alone, because the shared store was out of reach",
             self.admitted_alone.clone(),
         );
+        registry.register("sign_ins", "Browsers that sign in or out, visitors who become guests", self.visits.clone());
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());
         registry.register("start_time_seconds", "When the process started, seconds since 1970", self.start_time.clone());

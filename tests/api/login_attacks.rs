@@ -361,3 +361,19 @@ async fn a_sign_ins_cookie_is_no_session_and_a_session_no_sign_in() {
     let code = world.issuer.code(&asked, &world.issuer.id_token(&asked, "alice").build());
     browser.get(&asked.answer(&code)).await.expect_problem(401, "invalid_token");
 }
+
+#[tokio::test]
+async fn a_code_leaves_the_callback_in_no_referrer_no_history_and_no_frame() {
+    let world = World::with_login(|config| config);
+    let mut browser = Browser::new(&world.service);
+    let asked = browser.ask().await;
+    let code = world.issuer.code(&asked, &world.issuer.id_token(&asked, "alice").build());
+    let good = browser.get(&asked.answer(&code)).await;
+    assert_eq!(good.expect(303).header("location"), Some("/"));
+    let again = browser.send(browser.call(Method::GET, &asked.answer(&code)).header("accept", "text/html")).await;
+    assert!(again.expect(401).header("content-security-policy").is_some_and(|policy| policy.contains("frame-ancestors 'none'")));
+    for answer in [good, again] {
+        assert_eq!((answer.header("referrer-policy"), answer.header("cache-control")), (Some("no-referrer"), Some("no-store")));
+        assert!([code.as_str(), asked.get("state")].iter().all(|secret| !answer.text().contains(secret)), "{}", answer.text());
+    }
+}

@@ -66,7 +66,7 @@ async fn an_authorization_header_wins_over_the_cookie() {
     let browser = Browser::signed_in(&world.service, &world.issuer, "alice").await;
     // As a bearer's, the request needs no page to come from.
     browser.call(Method::POST, MINT).bearer(&world.bearer("bob")).send().await.expect_minted();
-    assert_eq!(world.service.audit()[0]["identity"], "jwt.main");
+    assert_eq!(world.service.audit()[1]["identity"], "jwt.main");
     let bad = browser.call(Method::POST, MINT).header("origin", PUBLIC_URL).bearer(&format!("{}x", world.bearer("bob")));
     bad.send().await.expect_problem(401, "invalid_token");
     for other in ["Basic YTpi", "Bearer", ""] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::faults::{
     budget_faults, built_faults, comment_faults, import_faults, lock_faults, order_faults, panic_faults, placement_faults,
-    top_faults, undeclared_faults,
+    proof_faults, top_faults, undeclared_faults,
 };
 use super::source::{Source, blanked, functions, order};
 
@@ -172,4 +172,15 @@ fn a_folder_of_tests_that_is_built_always_is_found() {
     for bad in ["mod tests;\n", "", "// #[cfg(test)]\nmod tests;\n", "#[cfg(unix)]\nmod tests;\n"] {
         assert_eq!(found(bad), 1, "{bad}");
     }
+}
+
+#[test]
+fn a_claim_without_its_test_is_found() {
+    let text = "#[test]\nfn it_holds() {}\n#[tokio::test]\nasync fn so_it_does() {}\nfn helper() {}\n";
+    let faults = |row: &str| proof_faults(&format!("| RFC 1 | here | test |\n|---|---|---|\n{row}\n\n| a | `b` |\n"), text).len();
+    assert_eq!(faults("| 1 | `x` | `it_holds` `so_it_does` |"), 0);
+    for bad in ["| 1 | `it_holds` | |", "| 1 | x | `it_holds` `it_held` |", "| 1 | x | `helper` |", "| 1 | x | `it_hold` |"] {
+        assert_eq!(faults(bad), 1, "{bad}");
+    }
+    assert_eq!(proof_faults("no table", text).len(), 1);
 }

@@ -119,3 +119,27 @@ pub(crate) fn built_faults(tree: &str) -> Vec<String> {
     let missing = (!names.contains("aws-lc-rs")).then(|| "aws-lc-rs is not built".to_owned());
     built.chain(missing).collect()
 }
+
+/// Rows of tables with a column `test` that name no test, or one that is not there.
+pub(crate) fn proof_faults(document: &str, code: &str) -> Vec<String> {
+    let is_test = |name: &str| {
+        ["fn", "async fn"]
+            .iter()
+            .any(|kind| code.contains(&format!("test]\n{kind} {name}(")) || code.contains(&format!("test]\n    {kind} {name}(")))
+    };
+    let tables = document.split("\n\n").filter(|table| table.lines().next().is_some_and(|head| head.ends_with("| test |")));
+    let rows: Vec<_> = tables.flat_map(|table| table.lines().skip(2)).collect();
+    let mut faults = Vec::new();
+    if rows.is_empty() {
+        faults.push("no table says what is tested".to_owned());
+    }
+    for row in rows {
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let names: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            faults.push(format!("no test: {row}"));
+        }
+        faults.extend(names.iter().filter(|name| !is_test(name)).map(|name| format!("no such test: {name}")));
+    }
+    faults
+}

@@ -29,16 +29,29 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub(crate) fn sources() -> Vec<Source> {
+/// The Rust files below a folder.
+fn rust_files(base: &Path) -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             if path.is_dir() { walk(&path, found) } else { found.push(path) }
         }
     }
-    let (base, mut found) = (root().join("src"), Vec::new());
-    walk(&base, &mut found);
+    let mut found = Vec::new();
+    walk(base, &mut found);
     found.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     found.sort();
+    found
+}
+
+/// All Rust text below these folders of the repository.
+pub(crate) fn all_rust(folders: &[&str]) -> String {
+    let files = folders.iter().flat_map(|folder| rust_files(&root().join(folder)));
+    files.map(|path| std::fs::read_to_string(path).expect("a text")).collect()
+}
+
+pub(crate) fn sources() -> Vec<Source> {
+    let base = root().join("src");
+    let found = rust_files(&base);
     let read = |path: &PathBuf| {
         let name = path.strip_prefix(&base).expect("below src").to_str().expect("UTF-8");
         Source::new(name, &std::fs::read_to_string(path).expect("a text"))

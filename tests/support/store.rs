@@ -28,7 +28,7 @@ pub(crate) fn is_shared() -> bool {
 pub(super) fn settings(directory: &Path, prefix: &str) -> Vec<(&'static str, String)> {
     match kind() {
         "memory" => Vec::new(),
-        "file" => vec![("store.path", format!("{:?}", directory.join("store")))],
+        "file" => vec![("store.path", format!("\"{}\"", directory.join("store").display()))],
         _ => vec![
             ("store.kind", r#""redis""#.into()),
             ("store.url", r#""env://TEST_REDIS_URL""#.into()),

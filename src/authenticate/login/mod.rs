@@ -35,8 +35,8 @@ use id_token::IdTokens;
 use provider::{DEADLINE, Provider};
 use refresh::Refreshing;
 use session::{Lifetime, Session, TooLarge};
-pub(crate) use sign_in::NotSignedIn;
 use sign_in::UsedStates;
+pub(crate) use sign_in::{NotSignedIn, SignedIn};
 
 /// Sessions that were signed out and have not come to their end.
 const MOST_ENDED: u64 = 100_000;
@@ -142,15 +142,20 @@ impl Login {
         Ok(Me { user, principal, expires_at: self.lifetime.end(&session) })
     }
 
-    /// Signs the browser out here. Where to sign out at the issuer too, if it offers that.
-    pub(crate) fn end(&self, cookies: &Cookies<'_>, jar: &Jar) -> Option<String> {
+    /// Signs the browser out here. Who signed out, if anybody was signed in, and where to sign out at the issuer too, if it offers that.
+    pub(crate) fn end(&self, cookies: &Cookies<'_>, jar: &Jar) -> (Option<Principal>, Option<String>) {
         jar.put(self.keeping.remove(self.keeping.session_name()));
-        if let Some((session, _)) = self.opened(cookies) {
-            self.forget(&session);
+        let opened = self.opened(cookies).map(|(session, _)| session);
+        if let Some(session) = &opened {
+            self.forget(session);
             if let Some(refresh) = &session.refresh {
                 self.provider().revoke(&refresh.token);
             }
         }
+        (opened.and_then(|session| self.principal(&session).ok()), self.sign_out_url())
+    }
+
+    fn sign_out_url(&self) -> Option<String> {
         let mut url = self.provider().known_endpoints()?.end_session?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.provider().client_id)

@@ -20,8 +20,8 @@ use super::id_token::Nonce;
 use super::provider::NoTokens;
 use super::session::{Refresh, Session};
 use super::{Login, refresh};
-use crate::authenticate::Unauthenticated;
-use crate::domain::secret::Sha256;
+use crate::authenticate::{Principal, Unauthenticated};
+use crate::domain::secret::{Secret, Sha256};
 
 /// Seconds from the click to the way back.
 const PATIENCE: u64 = 600;
@@ -48,6 +48,21 @@ impl From<Unauthenticated> for NotSignedIn {
             Unauthenticated::Unavailable(..) => Self::Unavailable(unauthenticated),
             _ => Self::Invalid,
         }
+    }
+}
+
+/// A user who signed in, and whose browser does not know it yet.
+pub(crate) struct SignedIn {
+    principal: Principal,
+    cookie: Secret,
+    /// The session that the browser had.
+    before: Option<Session>,
+    return_to: Box<str>,
+}
+
+impl SignedIn {
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
     }
 }
 
@@ -167,8 +182,8 @@ impl Login {
         Ok(url.into())
     }
 
-    /// Where the browser goes from the callback, signed in.
-    pub(crate) async fn complete(&self, query: &str, cookies: &Cookies<'_>, jar: &Jar) -> Result<String, NotSignedIn> {
+    /// Who comes back from the issuer. They are signed in once that is kept.
+    pub(crate) async fn complete(&self, query: &str, cookies: &Cookies<'_>, jar: &Jar) -> Result<SignedIn, NotSignedIn> {
         let answer = Answer::read(query).ok_or(NotSignedIn::Invalid)?;
         let pending = self.pending(&answer, cookies, jar).ok_or(NotSignedIn::Invalid)?;
         let names_itself = self.provider().endpoints().await?.names_itself;
@@ -182,15 +197,22 @@ impl Login {
         }
         let code = answer.code.filter(|code| (1..=MAX_CODE).contains(&code.len())).ok_or(NotSignedIn::Invalid)?;
         let session = self.session(&code, &pending).await?;
-        if let Some(old) = self.opened(cookies).map(|(old, _)| old) {
-            self.forget(&old);
-        }
+        let principal = self.principal(&session)?;
         let cookie = self.cookie(&session).map_err(|error| {
             tracing::warn!(%error, "a user cannot sign in: list fewer groups or smaller claims in the ID token");
             NotSignedIn::Invalid
         })?;
-        jar.put(cookie);
-        Ok(pending.return_to.into())
+        let before = self.opened(cookies).map(|(before, _)| before);
+        Ok(SignedIn { principal, cookie, before, return_to: pending.return_to })
+    }
+
+    /// Hands the session to the browser, in place of the one before. Where the browser goes from the callback.
+    pub(crate) fn keep(&self, signed_in: SignedIn, jar: &Jar) -> String {
+        if let Some(before) = &signed_in.before {
+            self.forget(before);
+        }
+        jar.put(signed_in.cookie);
+        signed_in.return_to.into()
     }
 
     /// The sign-in that this answer belongs to. It is over, whatever comes of it.
