@@ -31,8 +31,9 @@ use crate::http::admin::{self, Admin};
 use crate::http::demo::Page;
 use crate::http::edge::{Edge, guard};
 use crate::http::origin::Origins;
-use crate::http::{self, Health, MoreRoutes, Worker};
+use crate::http::{self, Health, MoreRoutes, Worker, webhook};
 use crate::issue::token::{Issuer, Stages};
+use crate::issue::webhook::Receiver;
 use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Calls, Provider, Shared};
@@ -159,8 +160,19 @@ impl App {
             clock.clone(),
         );
         let admin_routes = Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), names, issuers);
-        let workers =
-            Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
+        let webhook = config.webhook.map(|webhook| Data::new(Receiver::new(webhook, stages.clone(), &metrics)));
+        let workers = Workers {
+            stages,
+            upstreams,
+            outbound,
+            clock: clock.clone(),
+            metrics,
+            edge: edge.clone(),
+            proxies,
+            page,
+            more,
+            webhook,
+        };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
@@ -273,6 +285,7 @@ struct Workers {
     proxies: Arc<Proxies>,
     page: Option<Page>,
     more: MoreRoutes,
+    webhook: Option<Data<Receiver>>,
 }
 
 impl Workers {
@@ -294,6 +307,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     let most_connections = settings.max_in_flight.saturating_mul(4).max(4096) / count;
     let factory = move || {
         let (edge, page, more) = (workers.edge.clone(), workers.page.clone(), workers.more.clone());
+        let receiver = workers.webhook.clone();
         let health = Data::new(Health { stages: workers.stages.clone(), edge: edge.clone() });
         let app = Actix::new().app_data(Data::from(edge)).wrap(from_fn(guard)).default_service(web::to(http::not_found));
         let app = match workers.worker() {
@@ -304,6 +318,7 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
             }
         };
         let app = app.configure(|routes| page.into_iter().for_each(|page| page.routes()(routes)));
+        let app = app.configure(|routes| receiver.into_iter().for_each(|receiver| webhook::routes(receiver)(routes)));
         app.configure(|routes| more.add_to(routes))
     };
     let server = HttpServer::new(factory)

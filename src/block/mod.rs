@@ -1,5 +1,7 @@
 //! Who is shut out? A user, a tenant, or everybody: blocks and the lockdown.
 
+mod seen;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use crate::admit::StoreDown;
 use crate::authenticate::Principal;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonym;
+use seen::Seen;
 
 /// Blocks at most, so that a mistaken script does not fill the memory.
 const MOST: usize = 100_000;
@@ -34,6 +37,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether it is in force at least as long as the other.
+    pub(crate) fn outlasts(&self, other: &Self) -> bool {
+        self.expires_at.is_none_or(|end| other.expires_at.is_some_and(|other| end >= other))
+    }
+
     fn is_over(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
@@ -64,12 +72,13 @@ type Known = BTreeMap<Target, Arc<Block>>;
 /// All blocks. Every mint looks at them, so they are in memory, whoever else knows them.
 pub(crate) struct Blocks {
     known: ArcSwap<Known>,
+    seen: Seen,
     clock: SharedClock,
 }
 
 impl Blocks {
     pub(crate) fn new(clock: SharedClock) -> Self {
-        Self { known: ArcSwap::default(), clock }
+        Self { known: ArcSwap::default(), seen: Seen::new(), clock }
     }
 
     /// Lets the caller pass, or says why not.

@@ -15,6 +15,7 @@ mod openapi;
 pub(crate) mod origin;
 mod problem;
 mod sessions;
+pub(crate) mod webhook;
 mod wire;
 
 use std::rc::Rc;

@@ -65,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) introspections: Family<IntrospectionLabels, Counter>,
     /// `hung_up`, `already_over`, `failed` or `given_up`.
     pub(crate) hang_ups: Family<OutcomeLabel, Counter>,
+    /// `blocked`, `blocked_before`, `noted`, `ignored`, `repeated`, `refused` or `failed`.
+    pub(crate) webhooks: Family<OutcomeLabel, Counter>,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) start_time: Gauge<f64, AtomicU64>,
@@ -84,6 +86,7 @@ impl Metrics {
             jwks_refreshes: Family::default(),
             introspections: Family::default(),
             hang_ups: Family::default(),
+            webhooks: Family::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
             start_time: Gauge::default(),
@@ -113,6 +116,7 @@ impl Metrics {
         registry.register("jwks_refreshes", "Fetches of issuers' keys", self.jwks_refreshes.clone());
         registry.register("introspections", "Questions about opaque tokens", self.introspections.clone());
         registry.register("hang_ups", "Attempts to hang up a call, and what came of them", self.hang_ups.clone());
+        registry.register("webhooks", "Deliveries of webhooks, and what came of them", self.webhooks.clone());
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());
         registry.register("start_time_seconds", "When the process started, seconds since 1970", self.start_time.clone());

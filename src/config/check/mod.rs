@@ -4,6 +4,7 @@ mod identity;
 mod limits;
 mod profile;
 mod proxies;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -60,6 +61,7 @@ impl Check<'_> {
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let ceilings = self.ceilings(&raw.limits);
+        let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -77,6 +79,7 @@ impl Check<'_> {
             upstreams,
             profiles,
             ceilings,
+            webhook,
             audit,
             telemetry,
             demo,

@@ -3,6 +3,7 @@
 mod identity;
 mod limits;
 mod login;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub(crate) use identity::{
 };
 pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
+pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};
 
 /// How careful the checks of the configuration are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,8 @@ pub(crate) struct RawConfig {
     pub(crate) profiles: BTreeMap<String, RawProfile>,
     /// Limits across all profiles.
     pub(crate) limits: RawCeilings,
+    /// Whose events are taken.
+    pub(crate) webhooks: RawWebhooks,
     /// Where every mint and refusal is written down.
     pub(crate) audit: RawAudit,
     /// Logs.
