@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admit::Admission;
 use crate::audit::{Auditor, Unopened};
-use crate::authenticate::{self, Authenticator};
+use crate::authenticate::{self, Authenticator, Offer};
 use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
 use crate::block::Blocks;
@@ -119,7 +119,7 @@ impl App {
         let upstreams = Shared::all(&config.upstreams);
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
-        let (mut server, admin) = (config.server, config.admin);
+        let (server, admin) = (config.server, config.admin);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)
             .keeping_names(names_in_audit(&config.audit));
         let policy = Policy::new(config.profiles);
@@ -146,33 +146,11 @@ impl App {
         });
         let public_socket = listen("server.listen", server.listen)?;
         let public_address = public_socket.local_addr()?;
-        if page.is_some() && public_address.ip().is_loopback() {
-            // The page's own origin on this machine, whatever port was free.
-            let port = public_address.port();
-            server.allowed_origins.extend([format!("http://{public_address}"), format!("http://localhost:{port}")]);
-        }
-        let edge = Edge::new(
-            Origins::new(&server.allowed_origins, dpop.is_some()),
-            dpop,
-            docs_url(&server),
-            server.max_in_flight,
-            metrics.clone(),
-            clock.clone(),
-        );
+        let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);
         let admin_routes = Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), names, issuers);
-        let webhook = config.webhook.map(|webhook| Data::new(Receiver::new(webhook, stages.clone(), &metrics)));
-        let workers = Workers {
-            stages,
-            upstreams,
-            outbound,
-            clock: clock.clone(),
-            metrics,
-            edge: edge.clone(),
-            proxies,
-            page,
-            more,
-            webhook,
-        };
+        let more = webhook::beside(more, config.webhook.map(|webhook| Receiver::new(webhook, stages.clone(), &metrics)));
+        let workers =
+            Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
         let admin_socket = listen("admin.listen", admin.listen)?;
@@ -285,7 +263,6 @@ struct Workers {
     proxies: Arc<Proxies>,
     page: Option<Page>,
     more: MoreRoutes,
-    webhook: Option<Data<Receiver>>,
 }
 
 impl Workers {
@@ -307,7 +284,6 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     let most_connections = settings.max_in_flight.saturating_mul(4).max(4096) / count;
     let factory = move || {
         let (edge, page, more) = (workers.edge.clone(), workers.page.clone(), workers.more.clone());
-        let receiver = workers.webhook.clone();
         let health = Data::new(Health { stages: workers.stages.clone(), edge: edge.clone() });
         let app = Actix::new().app_data(Data::from(edge)).wrap(from_fn(guard)).default_service(web::to(http::not_found));
         let app = match workers.worker() {
@@ -318,7 +294,6 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
             }
         };
         let app = app.configure(|routes| page.into_iter().for_each(|page| page.routes()(routes)));
-        let app = app.configure(|routes| receiver.into_iter().for_each(|receiver| webhook::routes(receiver)(routes)));
         app.configure(|routes| more.add_to(routes))
     };
     let server = HttpServer::new(factory)
@@ -362,6 +337,22 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartEr
         Ok(socket.into())
     };
     bound().map_err(|cause| StartError::Listen { key, address, cause })
+}
+
+/// With the origin of the page at this address, if it is on this machine: whatever port was free.
+fn edge(
+    settings: &config::Server,
+    page: Option<SocketAddr>,
+    dpop: Option<Offer>,
+    metrics: &Metrics,
+    clock: &SharedClock,
+) -> Arc<Edge> {
+    let mut allowed = settings.allowed_origins.clone();
+    if let Some(address) = page.filter(|address| address.ip().is_loopback()) {
+        allowed.extend([format!("http://{address}"), format!("http://localhost:{}", address.port())]);
+    }
+    let origins = Origins::new(&allowed, dpop.is_some());
+    Edge::new(origins, dpop, docs_url(settings), settings.max_in_flight, metrics.clone(), clock.clone())
 }
 
 /// Where codes are explained: this service's own page.

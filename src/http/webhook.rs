@@ -1,11 +1,11 @@
 //! `POST /v1/webhooks/openai`: what OpenAI has to say, where it is configured. Whoever signed it needs no other credential.
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap};
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{self, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::edge::{check_origin, request_id};
-use super::{ask, methods};
+use super::{MoreRoutes, ask, methods};
 use crate::authenticate::Envelope;
 use crate::issue::refusal::{Code, Refusal};
 use crate::issue::webhook::Receiver;
@@ -13,10 +13,13 @@ use crate::issue::webhook::Receiver;
 /// Bytes. Three times what Standard Webhooks advises senders to stay below ("Payload size").
 const MOST_BODY: usize = 64 * 1024;
 
-pub(crate) fn routes(receiver: Data<Receiver>) -> impl FnOnce(&mut ServiceConfig) {
-    move |app: &mut ServiceConfig| {
-        app.service(methods("/v1/webhooks/openai", "POST").app_data(receiver).route(web::post().to(openai)));
-    }
+/// These routes, and the one of the webhook where there is one.
+pub(crate) fn beside(more: MoreRoutes, receiver: Option<Receiver>) -> MoreRoutes {
+    let Some(receiver) = receiver.map(Data::new) else { return more };
+    MoreRoutes::new(move |app| {
+        app.service(methods("/v1/webhooks/openai", "POST").app_data(receiver.clone()).route(web::post().to(openai)));
+        more.add_to(app);
+    })
 }
 
 async fn openai(request: HttpRequest, payload: Payload, receiver: Data<Receiver>) -> Result<HttpResponse, Refusal> {
