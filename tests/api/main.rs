@@ -58,4 +58,6 @@ mod sessions;
 mod upstream;
 mod upstream_bodies;
 mod upstream_keys;
+mod webhooks;
+mod webhooks_attacks;
 mod wire;
