@@ -277,7 +277,7 @@ mod tests {
         let document: Value = serde_json::from_str(&document()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document["info"]["title"], "Ephemint");
-        assert_eq!(document["paths"].as_object().unwrap().len(), 11);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 13);
         assert_eq!(document["components"]["securitySchemes"]["user"]["scheme"], "bearer");
         assert_eq!(document["components"]["securitySchemes"]["session"]["in"], "cookie");
         let references = document.to_string();
