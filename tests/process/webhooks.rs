@@ -28,7 +28,10 @@ fn a_signing_secret_of_another_form_is_refused_at_start_and_not_repeated() {
 
 #[test]
 fn a_webhook_needs_a_secret_and_knows_only_its_own_keys() {
-    print(&good().webhook()).done().expect(0);
+    let both = good().webhook().set("webhooks.openai.previous_secret", r#""file:///run/secrets/webhook""#);
+    let printed = print(&both).done();
+    printed.expect(0);
+    assert!(printed.stdout.contains("secret = \"env://TEST_WEBHOOK_SECRET\"") && !printed.stdout.contains("whsec_"), "{printed}");
     let table = "webhooks.openai";
     for (key, value, named, word) in [
         ("secret", r#""""#, "webhooks.openai.secret", "for example"),
@@ -36,7 +39,7 @@ fn a_webhook_needs_a_secret_and_knows_only_its_own_keys() {
         ("secret", r#""env://TEST_ABSENT""#, "webhooks.openai.secret", "not set"),
         ("block_seconds", "31536001", "webhooks.openai.block_seconds", "31536000"),
         ("block_seconds", "-1", "webhooks.openai.block_seconds", "integer"),
-        ("tolerance", "600", "webhooks.openai.tolerance", "unknown"),
+        ("tolerance", "600", "webhooks.openai.tolerance", "no such key"),
     ] {
         serve(&good().webhook().set(&format!("{table}.{key}"), value)).done().expect_problem(named, word);
     }

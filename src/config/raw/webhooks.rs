@@ -11,6 +11,17 @@ pub(crate) struct RawWebhooks {
     pub(crate) openai: Option<RawOpenaiWebhook>,
 }
 
+impl RawWebhooks {
+    /// References to secrets that have the form of a webhook's.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.openai
+            .iter()
+            .flat_map(|openai| [Some(&openai.secret), openai.previous_secret.as_ref()])
+            .flatten()
+            .map(String::as_str)
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawOpenaiWebhook {
