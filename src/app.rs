@@ -38,6 +38,7 @@ use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Calls, Provider, Shared};
 use crate::shutdown::Signals;
+use crate::store::{Store, Unusable};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Metrics, MintLabels};
 
@@ -73,6 +74,9 @@ pub(crate) enum StartError {
     /// An audit sink cannot be opened.
     #[error(transparent)]
     Audit(#[from] Unopened),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] Unusable),
     /// Connections to an upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] BuildError),
@@ -93,7 +97,7 @@ pub(crate) enum StartError {
 impl StartError {
     /// Whether a change of the configuration mends it.
     pub(crate) fn is_configuration(&self) -> bool {
-        matches!(self, Self::Audit(_) | Self::Upstream(_))
+        matches!(self, Self::Audit(_) | Self::Store(_) | Self::Upstream(_))
     }
 }
 
@@ -129,21 +133,24 @@ impl App {
         let authenticator =
             Authenticator::start(identity, policy.asked_claims(), names.clone(), &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();
+        let store = Store::open(config.store, &metrics)?;
         let (bindings, auditor) =
-            (Arc::new(Bindings::new(clock.clone())), Arc::new(Auditor::open(config.audit, metrics.clone())?));
+            (Arc::new(Bindings::new(&store, clock.clone())), Arc::new(Auditor::open(config.audit, metrics.clone())?));
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
             authenticator,
-            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone()),
+            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store),
             policy,
-            blocks: Blocks::new(clock.clone()),
+            blocks: Blocks::new(&store, clock.clone()),
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
             bindings,
             auditor,
+            store,
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
+        stages.hang_ups.take_up();
         let public_socket = listen("server.listen", server.listen)?;
         let public_address = public_socket.local_addr()?;
         let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);

@@ -22,6 +22,12 @@ pub(crate) mod config;
 pub(crate) mod telemetry;
 // the only builder of HTTP clients
 pub(crate) mod outbound;
+// what must survive a restart, on this machine
+pub(crate) mod durable;
+// one connection to Redis or Valkey
+pub(crate) mod redis;
+// where counts, sessions and blocks are kept
+pub(crate) mod store;
 // env://, file://
 pub(crate) mod secrets;
 // who is calling?

@@ -8,10 +8,11 @@ use super::embedded::Counts;
 use super::idempotency::{Claim, First, Records, Retry};
 use super::rule::Standing;
 use super::subject::Subjects;
-use super::{Denied, IdempotencyKey, StoreDown};
+use super::{Denied, IdempotencyKey};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, SessionId};
 use crate::domain::ttl::Ttl;
+use crate::store::StoreDown;
 
 pub(super) struct Ledger {
     counts: Counts,
@@ -43,29 +44,36 @@ impl Ledger {
         Arc::new(Self { counts: Counts::default(), records: Records::new(), clock })
     }
 
-    /// Whether this request is the first under its key, or a retry; waits for the first to be done, at most for `patience`.
-    pub(super) async fn claim(&self, user: &Pseudonym, key: &IdempotencyKey, patience: Duration) -> Result<Claim, Denied> {
-        self.records.claim(user, key, patience).await
-    }
-
-    pub(super) fn book(
+    /// Books one mint; or, when it is a retry, only what a retry needs: nothing is booked again, but a place must be free. It waits for the
+    /// first request under its key to be done, at most for `patience`.
+    pub(super) async fn admit(
         self: &Arc<Self>,
         subjects: Subjects,
-        first: Option<First>,
+        user: &Pseudonym,
+        retry_of: Option<&IdempotencyKey>,
+        patience: Duration,
         ttl: Ttl,
+        is_open: impl AsyncFn(SessionId) -> Result<bool, StoreDown>,
     ) -> Result<(Option<Standing>, Hold), Denied> {
+        let claim = match retry_of {
+            Some(key) => Some(self.records.claim(user, key, patience).await?),
+            None => None,
+        };
+        match claim {
+            Some(Claim::Retry(retry)) if !is_open(retry.session()).await? => Err(Denied::IdempotencyConflict),
+            Some(Claim::Retry(retry)) => self.resume(subjects, retry, ttl),
+            Some(Claim::First(first)) => self.book(subjects, Some(first), ttl),
+            None => self.book(subjects, None, ttl),
+        }
+    }
+
+    fn book(self: &Arc<Self>, subjects: Subjects, first: Option<First>, ttl: Ttl) -> Result<(Option<Standing>, Hold), Denied> {
         let session = first.as_ref().map_or_else(SessionId::new, First::session);
         let standing = self.counts.book(&subjects, session, ttl, &self.clock)?;
         Ok((standing, Hold { ledger: self.clone(), subjects, session, first, state: Booked::Here }))
     }
 
-    /// What a retry needs: nothing is booked again, but a place must be free.
-    pub(super) fn resume(
-        self: &Arc<Self>,
-        subjects: Subjects,
-        retry: Retry,
-        ttl: Ttl,
-    ) -> Result<(Option<Standing>, Hold), Denied> {
+    fn resume(self: &Arc<Self>, subjects: Subjects, retry: Retry, ttl: Ttl) -> Result<(Option<Standing>, Hold), Denied> {
         let session = retry.session();
         match self.counts.resume(&subjects, session, ttl, &self.clock) {
             Ok((standing, resumed)) => {
@@ -84,12 +92,14 @@ impl Ledger {
     }
 
     /// Holds a place until then, in seconds since 1970, with everyone who counts them.
-    pub(super) fn hold(&self, subjects: &Subjects, session: SessionId, until: u64) {
+    pub(super) async fn hold(&self, subjects: &Subjects, session: SessionId, until: u64) -> Result<(), StoreDown> {
         self.counts.hold(subjects, session, self.steady(until), &self.clock);
+        Ok(())
     }
 
-    pub(super) fn release(&self, subjects: &Subjects, session: SessionId) {
+    pub(super) async fn release(&self, subjects: &Subjects, session: SessionId) -> Result<(), StoreDown> {
         self.counts.release(subjects, session);
+        Ok(())
     }
 
     fn steady(&self, unix: u64) -> Duration {

@@ -4,6 +4,7 @@ mod count;
 mod embedded;
 mod idempotency;
 mod ledger;
+mod redis;
 mod rule;
 mod subject;
 
@@ -16,11 +17,12 @@ use crate::config::{Ceilings, PerAddress};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer, SessionId};
 use crate::domain::secret::Sha256;
-use idempotency::Claim;
-use ledger::{Hold, Ledger};
+use crate::store::{Store, StoreDown};
+use ledger::Ledger;
+use redis::SharedBooks;
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
-use subject::Rules;
 pub(crate) use subject::{Owner, Whose};
+use subject::{Rules, Subjects};
 
 /// A retry's name, as the caller wrote it, and the digest of what it asks for.
 #[derive(Clone)]
@@ -51,16 +53,24 @@ pub(crate) enum Denied {
     StoreDown(#[from] StoreDown),
 }
 
-/// What is counted and remembered cannot be read or written now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is not available")]
-pub(crate) struct StoreDown;
-
 /// Keeps count.
 pub(crate) struct Admission {
     rules: Rules,
-    ledger: Arc<Ledger>,
+    books: Books,
     clock: SharedClock,
+}
+
+/// Where counts are: a closed set, chosen by the configuration.
+enum Books {
+    Here(Arc<Ledger>),
+    /// Shared by all replicas. While they are out of reach, in the ledger if there is one.
+    Shared(Arc<SharedBooks>, Option<Alone>),
+}
+
+/// What a replica counts by while it cannot reach the others: a share of every limit.
+struct Alone {
+    ledger: Arc<Ledger>,
+    among: u64,
 }
 
 /// Leave to mint once. Gives back what was booked when it is dropped unspent.
@@ -68,11 +78,20 @@ pub(crate) struct Permit {
     owner: Owner,
     standing: Option<Standing>,
     hold: Hold,
+    clock: SharedClock,
+}
+
+enum Hold {
+    Here(ledger::Hold),
+    Shared(redis::Hold),
 }
 
 impl Permit {
     pub(crate) fn session(&self) -> SessionId {
-        self.hold.session()
+        match &self.hold {
+            Hold::Here(hold) => hold.session(),
+            Hold::Shared(hold) => hold.session(),
+        }
     }
 
     /// Under what the session is counted.
@@ -82,7 +101,10 @@ impl Permit {
 
     /// Whether the first request under the same idempotency key booked it.
     pub(crate) fn is_retry(&self) -> bool {
-        self.hold.is_retry()
+        match &self.hold {
+            Hold::Here(hold) => hold.is_retry(),
+            Hold::Shared(hold) => hold.is_retry(),
+        }
     }
 
     /// What is left of the rate, for the `RateLimit` headers. Absent where there is none.
@@ -92,29 +114,48 @@ impl Permit {
 
     /// Makes sure of what was booked, for a secret that expires at `expires_at` in seconds since 1970. It can still be given back.
     pub(crate) async fn keep(&self, expires_at: u64) -> Result<(), StoreDown> {
-        self.hold.keep(expires_at).await
+        match &self.hold {
+            Hold::Here(hold) => hold.keep(expires_at).await,
+            Hold::Shared(hold) => hold.keep(left(&self.clock, expires_at)).await,
+        }
     }
 
     /// Gives back what was booked, before whoever was refused can try again.
     pub(crate) async fn give_back(self) {
-        drop(self.hold);
+        match self.hold {
+            Hold::Here(hold) => drop(hold),
+            Hold::Shared(hold) => hold.give_back().await,
+        }
     }
 
     /// The secret is out: nothing is given back any more.
     pub(crate) fn spend(self) {
-        self.hold.spend();
+        match self.hold {
+            Hold::Here(hold) => hold.spend(),
+            Hold::Shared(hold) => hold.spend(),
+        }
     }
 }
 
 impl Admission {
+    /// Must run inside the process's runtime.
     pub(crate) fn new(
         policy: &Policy,
         ceilings: Ceilings,
         guest_address: Option<PerAddress>,
         names: Pseudonymizer,
         clock: SharedClock,
+        store: &Store,
     ) -> Self {
-        Self { rules: Rules::new(policy, ceilings, guest_address, names), ledger: Ledger::new(clock.clone()), clock }
+        let books = match store {
+            Store::Memory => Books::Here(Ledger::new(clock.clone())),
+            Store::File(_) => Books::Here(Ledger::new(clock.clone())),
+            Store::Shared(shared) => {
+                let alone = shared.alone_among.map(|among| Alone { ledger: Ledger::new(clock.clone()), among });
+                Books::Shared(SharedBooks::new(shared.redis.clone()), alone)
+            }
+        };
+        Self { rules: Rules::new(policy, ceilings, guest_address, names), books, clock }
     }
 
     /// Whether callers who are no guests are counted by where they come from.
@@ -133,23 +174,39 @@ impl Admission {
         is_open: impl AsyncFn(SessionId) -> Result<bool, StoreDown>,
     ) -> Result<Permit, Denied> {
         let owner = self.rules.owner(grant, from);
-        let subjects = self.rules.subjects(&owner, &self.clock).ok_or(Denied::Full)?;
-        let claim = match retry_of {
-            Some(key) => Some(self.ledger.claim(&owner.user, key, grant.profile().upstream().timeout).await?),
-            None => None,
+        let (ttl, patience) = (grant.ttl(), grant.profile().upstream().timeout);
+        let (standing, hold) = match &self.books {
+            Books::Here(ledger) => {
+                let subjects = self.subjects(&owner, 1).ok_or(Denied::Full)?;
+                ledger.admit(subjects, &owner.user, retry_of, patience, ttl, is_open).await.map(here)?
+            }
+            Books::Shared(books, alone) => {
+                let subjects = self.subjects(&owner, 1).ok_or(Denied::Full)?;
+                match (books.admit(&subjects, &owner.user, retry_of, patience, ttl, &is_open).await, alone) {
+                    (Err(Denied::StoreDown(_)), Some(alone)) => {
+                        let subjects = self.subjects(&owner, alone.among).ok_or(Denied::Full)?;
+                        alone.ledger.admit(subjects, &owner.user, retry_of, patience, ttl, is_open).await.map(here)?
+                    }
+                    (admitted, _) => {
+                        let (standing, hold) = admitted?;
+                        (standing, Hold::Shared(hold))
+                    }
+                }
+            }
         };
-        let (standing, hold) = match claim {
-            Some(Claim::Retry(retry)) if !is_open(retry.session()).await? => return Err(Denied::IdempotencyConflict),
-            Some(Claim::Retry(retry)) => self.ledger.resume(subjects, retry, grant.ttl())?,
-            Some(Claim::First(first)) => self.ledger.book(subjects, Some(first), grant.ttl())?,
-            None => self.ledger.book(subjects, None, grant.ttl())?,
-        };
-        Ok(Permit { owner, standing, hold })
+        Ok(Permit { owner, standing, hold, clock: self.clock.clone() })
     }
 
     /// Counts one proof of a client's network that is about to be checked.
-    pub(crate) fn admit_proof(&self, network: &Pseudonym) -> Result<(), Denied> {
-        self.ledger.count(&self.rules.proofs(network)).map_err(|denied| match denied {
+    pub(crate) async fn admit_proof(&self, network: &Pseudonym) -> Result<(), Denied> {
+        let counted = match &self.books {
+            Books::Here(ledger) => ledger.count(&self.rules.proofs(network, 1)),
+            Books::Shared(books, alone) => match (books.count(&self.rules.proofs(network, 1), network).await, alone) {
+                (Err(Denied::StoreDown(_)), Some(alone)) => alone.ledger.count(&self.rules.proofs(network, alone.among)),
+                (counted, _) => counted,
+            },
+        };
+        counted.map_err(|denied| match denied {
             Denied::Limited { retry_after, .. } => Denied::TooManyProofs(retry_after),
             denied => denied,
         })
@@ -157,17 +214,43 @@ impl Admission {
 
     /// Holds the places of a session until then, in seconds since 1970: its call is under way.
     pub(crate) async fn hold(&self, owner: &Owner, session: SessionId, until: u64) -> Result<(), StoreDown> {
-        if let Some(subjects) = self.rules.subjects(owner, &self.clock) {
-            self.ledger.hold(&subjects, session, until);
+        let Some(subjects) = self.subjects(owner, 1) else { return Ok(()) };
+        match &self.books {
+            Books::Here(ledger) => ledger.hold(&subjects, session, until).await,
+            Books::Shared(books, alone) => {
+                if let Some(alone) = alone {
+                    alone.ledger.hold(&subjects, session, until).await?;
+                }
+                let held = books.hold(&subjects, &owner.user, session, left(&self.clock, until)).await;
+                if alone.is_some() { Ok(()) } else { held }
+            }
         }
-        Ok(())
     }
 
     /// Ends the leases of a session before they expire.
     pub(crate) async fn release(&self, owner: &Owner, session: SessionId) -> Result<(), StoreDown> {
-        if let Some(subjects) = self.rules.subjects(owner, &self.clock) {
-            self.ledger.release(&subjects, session);
+        let Some(subjects) = self.subjects(owner, 1) else { return Ok(()) };
+        match &self.books {
+            Books::Here(ledger) => ledger.release(&subjects, session).await,
+            Books::Shared(books, alone) => {
+                if let Some(alone) = alone {
+                    alone.ledger.release(&subjects, session).await?;
+                }
+                let released = books.release(&subjects, &owner.user, session).await;
+                if alone.is_some() { Ok(()) } else { released }
+            }
         }
-        Ok(())
     }
+
+    fn subjects(&self, owner: &Owner, among: u64) -> Option<Subjects> {
+        self.rules.subjects(owner, among, &self.clock)
+    }
+}
+
+fn here((standing, hold): (Option<Standing>, ledger::Hold)) -> (Option<Standing>, Hold) {
+    (standing, Hold::Here(hold))
+}
+
+fn left(clock: &SharedClock, until: u64) -> Duration {
+    Duration::from_secs(until).saturating_sub(clock.wall())
 }

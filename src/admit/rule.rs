@@ -13,6 +13,8 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
+    pub(super) const ALL: [Self; 3] = [Self::MintsPerMinute, Self::ConcurrentCalls, Self::MonthlyMints];
+
     /// The name of the limit in the configuration and of the policy in the `RateLimit` headers.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -34,6 +34,20 @@ impl Whose {
     pub(super) const ALL: [Self; 8] =
         [Self::User, Self::Guest, Self::GuestAddress, Self::Person, Self::Address, Self::Tenant, Self::Profile, Self::Everybody];
 
+    /// In names of keys.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Guest => "guest",
+            Self::GuestAddress => "guests",
+            Self::Person => "person",
+            Self::Address => "address",
+            Self::Tenant => "tenant",
+            Self::Profile => "profile",
+            Self::Everybody => "all",
+        }
+    }
+
     /// Where the configuration sets these limits, below a profile or at its top.
     pub(crate) fn section(self) -> &'static str {
         match self {
@@ -89,6 +103,19 @@ impl Subjects {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Subject> {
         std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// Leaves of each limit the share of one among so many, but at least one.
+    fn divide(&mut self, among: u64) {
+        let share = |limit: Option<u64>| limit.map(|limit| (limit / among.max(1)).max(1));
+        for Subject { limits, .. } in std::iter::once(&mut self.first).chain(&mut self.more) {
+            let Limits { mints_per_minute, concurrent_calls, monthly_mints } = *limits;
+            *limits = Limits {
+                mints_per_minute: share(mints_per_minute),
+                concurrent_calls: share(concurrent_calls),
+                monthly_mints: share(monthly_mints),
+            };
+        }
     }
 
     /// Those who count calls.
@@ -147,8 +174,9 @@ impl Rules {
         }
     }
 
-    /// Everyone whose limits a session of this owner comes under. `None` when its profile is there no more.
-    pub(super) fn subjects(&self, owner: &Owner, clock: &SharedClock) -> Option<Subjects> {
+    /// Everyone whose limits a session of this owner comes under, each limit the share of one `among` so many. `None` when its profile is
+    /// there no more.
+    pub(super) fn subjects(&self, owner: &Owner, among: u64, clock: &SharedClock) -> Option<Subjects> {
         let (limits, total) = *self.profiles.get(&owner.profile)?;
         let person = Name::One(owner.user);
         let first = Subject::asking(owner, limits, clock);
@@ -164,14 +192,20 @@ impl Rules {
             total.map(|limits| Subject::new(Whose::Profile, Name::All, &owner.profile, limits)),
             self.ceilings.global.map(|limits| everywhere(Whose::Everybody, Name::All, limits)),
         ];
-        Some(Subjects { first, more: more.into_iter().flatten().collect() })
+        let mut subjects = Subjects { first, more: more.into_iter().flatten().collect() };
+        if among > 1 {
+            subjects.divide(among);
+        }
+        Some(subjects)
     }
 
     /// The proofs that come from an address.
-    pub(super) fn proofs(&self, network: &Pseudonym) -> Subjects {
+    pub(super) fn proofs(&self, network: &Pseudonym, among: u64) -> Subjects {
         let per_minute = self.guest_address.map_or(0, |per_address| per_address.proofs_per_minute);
         let limits = Limits { mints_per_minute: Some(per_minute), ..Limits::default() };
-        Subjects::one(Subject::new(Whose::GuestAddress, Name::One(*network), &self.proofs, limits))
+        let mut subjects = Subjects::one(Subject::new(Whose::GuestAddress, Name::One(*network), &self.proofs, limits));
+        subjects.divide(among);
+        subjects
     }
 }
 

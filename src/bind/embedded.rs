@@ -22,7 +22,7 @@ const IDLE_USER: Duration = Duration::from_secs(Ttl::MAX.seconds() + LONGEST_CAL
 const FIRST_SWEEP: usize = 16;
 
 /// All sessions of this process, by user: nobody can name another user's.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     users: Cache<Pseudonym, Arc<Mutex<Sessions>>>,
     /// Which session a call was reported for: one call never ends another session.
     calls: Cache<CallId, SessionId>,
@@ -116,6 +116,15 @@ impl Memory {
         found.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
         found.truncate(most);
         found
+    }
+
+    /// Every one whose call is still to be hung up.
+    pub(super) fn left_to_hang_up(&self, most: usize) -> Vec<Binding> {
+        let of_user = |sessions: Arc<Mutex<Sessions>>| {
+            let left = |binding: &&Binding| binding.to_hang_up().is_some();
+            held(&sessions).bindings.iter().filter(left).cloned().collect::<Vec<_>>()
+        };
+        self.users.iter().flat_map(|(_, sessions)| of_user(sessions)).take(most).collect()
     }
 
     fn change<T>(&self, user: &Pseudonym, session: SessionId, change: impl FnOnce(&mut Binding, u64) -> T) -> Option<T> {

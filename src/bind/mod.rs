@@ -1,16 +1,19 @@
 //! Which session belongs to whom. A [`Permit`] and a [`Minted`] in, a [`Binding`] out. The secret itself is not kept, only its SHA-256.
 
 mod embedded;
+mod redis;
 
 use std::sync::Arc;
 
-use crate::admit::{Owner, Permit, StoreDown};
+use crate::admit::{Owner, Permit};
 use crate::authorize::Grant;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
 use crate::provider::Minted;
+use crate::store::{Store, StoreDown};
 use embedded::Memory;
+use redis::SharedSessions;
 
 /// A call ends after that at the latest (OpenAI, "Realtime conversations": a session lasts up to 60 minutes). Seconds.
 pub(crate) const LONGEST_CALL: u64 = 3600;
@@ -58,6 +61,20 @@ pub(crate) struct End {
 pub(crate) enum By {
     Owner,
     Operator,
+}
+
+impl By {
+    /// As stores write it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Operator => "operator",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Owner, Self::Operator].into_iter().find(|by| by.word() == word)
+    }
 }
 
 /// Where a session stands.
@@ -226,65 +243,157 @@ impl Binding {
     }
 }
 
-/// All sessions that are known: on this machine, or wherever replicas share them.
-pub(crate) struct Bindings(Memory);
+/// All sessions that are known.
+pub(crate) enum Bindings {
+    /// To this process alone.
+    Here(Memory),
+    /// To all replicas. What is bound while they are out of reach is known here, if that is asked for.
+    Shared(SharedSessions, Option<Memory>),
+}
 
 impl Bindings {
-    pub(crate) fn new(clock: SharedClock) -> Self {
-        Self(Memory::new(clock))
+    pub(crate) fn new(store: &Store, clock: SharedClock) -> Self {
+        match store {
+            Store::Memory | Store::File(_) => Self::Here(Memory::new(clock)),
+            Store::Shared(shared) => {
+                let alone = shared.alone_among.map(|_| Memory::new(clock.clone()));
+                Self::Shared(SharedSessions::new(shared.redis.clone(), clock), alone)
+            }
+        }
     }
 
     /// Remembers who holds the secret that was just minted. A retry under the same session replaces what was bound before; `None` when
     /// that session has ended, and stays so.
     pub(crate) async fn bind(&self, grant: &Grant, permit: &Permit, minted: &Minted) -> Result<Option<Binding>, StoreDown> {
-        Ok(self.0.bind(Binding::new(grant, permit, minted, self.0.now())))
+        let new = |now| Binding::new(grant, permit, minted, now);
+        match self {
+            Self::Here(memory) => Ok(memory.bind(new(memory.now()))),
+            Self::Shared(sessions, alone) => {
+                let binding = new(sessions.now());
+                match (sessions.bind(&binding).await, alone) {
+                    (Err(StoreDown), Some(memory)) => Ok(memory.bind(binding)),
+                    (bound, _) => bound,
+                }
+            }
+        }
     }
 
     /// A user's own sessions, the newest first.
     pub(crate) async fn of(&self, user: &Pseudonym) -> Result<Vec<Binding>, StoreDown> {
-        Ok(self.0.of(user))
+        match self {
+            Self::Here(memory) => Ok(memory.of(user)),
+            Self::Shared(sessions, None) => sessions.of(user).await,
+            Self::Shared(sessions, Some(memory)) => {
+                let mut known = memory.of(user);
+                known.extend(sessions.of(user).await.unwrap_or_default());
+                known.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
+                Ok(known)
+            }
+        }
     }
 
     /// One session, if it is the user's.
     pub(crate) async fn own(&self, user: &Pseudonym, session: SessionId) -> Result<Option<Binding>, StoreDown> {
-        Ok(self.0.own(user, session))
+        match self {
+            Self::Here(memory) => Ok(memory.own(user, session)),
+            Self::Shared(sessions, alone) => match alone.as_ref().and_then(|memory| memory.own(user, session)) {
+                Some(known) => Ok(Some(known)),
+                None => sessions.own(user, session).await,
+            },
+        }
     }
 
     /// Whether the user may have another secret for this session, expired or not: it is known and not ended.
     pub(crate) async fn is_open(&self, user: &Pseudonym, session: SessionId) -> Result<bool, StoreDown> {
-        Ok(self.0.own(user, session).is_some_and(|binding| binding.end.is_none()))
+        Ok(self.own(user, session).await?.is_some_and(|binding| binding.end.is_none()))
     }
 
     /// Ends a user's session, also when its secret has expired. The session as it is then, and whether this ended it; `None` when it is
     /// not theirs, or known no more.
     pub(crate) async fn end(&self, user: &Pseudonym, session: SessionId, by: By) -> Result<Option<(Binding, bool)>, StoreDown> {
-        Ok(self.0.end(user, session, by))
+        match self {
+            Self::Here(memory) => Ok(memory.end(user, session, by)),
+            Self::Shared(sessions, alone) => match alone.as_ref().and_then(|memory| memory.end(user, session, by)) {
+                Some(ended) => Ok(Some(ended)),
+                None => sessions.end(user, session, by).await,
+            },
+        }
     }
 
     /// Notes the call that a client opened with a session's secret.
     pub(crate) async fn report(&self, user: &Pseudonym, session: SessionId, call: &CallId) -> Result<Binding, NotReported> {
-        self.0.report(user, session, call)
+        match self {
+            Self::Here(memory) => memory.report(user, session, call),
+            Self::Shared(sessions, alone) => match alone.as_ref().map(|memory| memory.report(user, session, call)) {
+                None | Some(Err(NotReported::Unknown)) => sessions.report(user, session, call).await,
+                Some(reported) => reported,
+            },
+        }
     }
 
     /// Nobody has to hang up any more.
     pub(crate) async fn hung_up(&self, user: &Pseudonym, session: SessionId) -> Result<(), StoreDown> {
-        self.0.hung_up(user, session);
-        Ok(())
+        match self {
+            Self::Here(memory) => {
+                memory.hung_up(user, session);
+                Ok(())
+            }
+            Self::Shared(sessions, alone) => {
+                if let Some(memory) = alone {
+                    memory.hung_up(user, session);
+                }
+                sessions.hung_up(user, session).await
+            }
+        }
     }
 
     /// Forgets a session whose secret never left.
     pub(crate) async fn forget(&self, user: &Pseudonym, session: SessionId) -> Result<(), StoreDown> {
-        self.0.forget(user, session);
-        Ok(())
+        match self {
+            Self::Here(memory) => {
+                memory.forget(user, session);
+                Ok(())
+            }
+            Self::Shared(sessions, alone) => {
+                if let Some(memory) = alone {
+                    memory.forget(user, session);
+                }
+                sessions.forget(user, session).await
+            }
+        }
     }
 
     /// Whose ever it is.
     pub(crate) async fn find(&self, session: SessionId) -> Result<Option<Binding>, StoreDown> {
-        Ok(self.0.find(session))
+        match self {
+            Self::Here(memory) => Ok(memory.find(session)),
+            Self::Shared(sessions, alone) => match alone.as_ref().and_then(|memory| memory.find(session)) {
+                Some(known) => Ok(Some(known)),
+                None => sessions.find(session).await,
+            },
+        }
     }
 
     /// At most so many of those that are meant, the newest first.
     pub(crate) async fn list(&self, which: &Which, most: usize) -> Result<Vec<Binding>, StoreDown> {
-        Ok(self.0.list(which, most))
+        match self {
+            Self::Here(memory) => Ok(memory.list(which, most)),
+            Self::Shared(sessions, None) => sessions.list(which, most).await,
+            Self::Shared(sessions, Some(memory)) => {
+                let mut known = memory.list(which, most);
+                known.extend(sessions.list(which, most).await.unwrap_or_default());
+                known.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
+                known.truncate(most);
+                Ok(known)
+            }
+        }
+    }
+
+    /// Sessions whose call somebody began to hang up and did not: another replica that is gone, or this process before it was restarted.
+    pub(crate) async fn left_to_hang_up(&self, most: usize) -> Result<Vec<Binding>, StoreDown> {
+        match self {
+            Self::Here(memory) => Ok(memory.left_to_hang_up(most)),
+            Self::Shared(sessions, _) => sessions.claim_hang_ups(most).await,
+        }
     }
 }

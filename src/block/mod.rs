@@ -1,17 +1,19 @@
 //! Who is shut out? A user, a tenant, or everybody: blocks and the lockdown.
 
+mod redis;
 mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 
-use crate::admit::StoreDown;
 use crate::authenticate::Principal;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonym;
+use crate::store::{Store, StoreDown};
+use redis::SharedBlocks;
 use seen::Seen;
 
 /// Blocks at most, so that a mistaken script does not fill the memory.
@@ -53,6 +55,9 @@ pub(crate) enum ShutOut {
     /// The caller, or their tenant.
     #[error("the caller is blocked")]
     Blocked,
+    /// It is not known whether they are blocked.
+    #[error("blocks are not known")]
+    Unknown,
     /// Everybody. Holds in how many seconds that ends, if it does by itself.
     #[error("nothing is minted")]
     LockedDown(Option<u64>),
@@ -71,19 +76,36 @@ type Known = BTreeMap<Target, Arc<Block>>;
 
 /// All blocks. Every mint looks at them, so they are in memory, whoever else knows them.
 pub(crate) struct Blocks {
-    known: ArcSwap<Known>,
+    /// `None` until they were read for the first time.
+    known: Arc<ArcSwapOption<Known>>,
+    shared: Option<SharedBlocks>,
     seen: Seen,
     clock: SharedClock,
 }
 
 impl Blocks {
-    pub(crate) fn new(clock: SharedClock) -> Self {
-        Self { known: ArcSwap::default(), seen: Seen::new(), clock }
+    /// Must run inside the process's runtime, which keeps those that replicas share up to date.
+    pub(crate) fn new(store: &Store, clock: SharedClock) -> Self {
+        let shared = match store {
+            Store::Memory | Store::File(_) => None,
+            Store::Shared(shared) => Some(shared),
+        };
+        // Whoever may go on without the store goes on without knowing its blocks.
+        let at_first = shared.is_none_or(|shared| shared.alone_among.is_some()).then(Known::new);
+        let known = Arc::new(ArcSwapOption::from(at_first.map(Arc::new)));
+        let shared = shared.map(|shared| SharedBlocks::follow(shared.redis.clone(), known.clone()));
+        Self { known, shared, seen: Seen::new(), clock }
+    }
+
+    /// Whether they were read.
+    pub(crate) fn are_known(&self) -> bool {
+        self.known.load().is_some()
     }
 
     /// Lets the caller pass, or says why not.
     pub(crate) fn check(&self, principal: &Principal) -> Result<(), ShutOut> {
         let known = self.known.load();
+        let known = known.as_ref().ok_or(ShutOut::Unknown)?;
         if known.is_empty() {
             return Ok(());
         }
@@ -99,27 +121,28 @@ impl Blocks {
 
     /// Puts a block in force, in place of the one that the target may have.
     pub(crate) async fn set(&self, target: Target, block: Block) -> Result<(), NotBlocked> {
-        let now = self.clock.unix();
-        let block = Arc::new(block);
-        let mut full = false;
-        self.known.rcu(|known| {
-            let mut known = Known::clone(known);
+        let known = self.list();
+        if known.len() >= MOST && !known.iter().any(|(known, _)| *known == target) {
+            return Err(NotBlocked::Full);
+        }
+        if let Some(shared) = &self.shared {
+            shared.set(&target, &block).await?;
+        }
+        let (block, now) = (Arc::new(block), self.clock.unix());
+        self.change(|known| {
             known.retain(|_, block| !block.is_over(now));
-            full = known.len() >= MOST && !known.contains_key(&target);
-            if !full {
-                known.insert(target.clone(), block.clone());
-            }
-            known
+            known.insert(target.clone(), block.clone());
         });
-        if full { Err(NotBlocked::Full) } else { Ok(()) }
+        Ok(())
     }
 
     /// Lifts a target's block, if it has one.
     pub(crate) async fn lift(&self, target: &Target) -> Result<(), StoreDown> {
-        self.known.rcu(|known| {
-            let mut known = Known::clone(known);
+        if let Some(shared) = &self.shared {
+            shared.lift(target).await?;
+        }
+        self.change(|known| {
             known.remove(target);
-            known
         });
         Ok(())
     }
@@ -127,13 +150,41 @@ impl Blocks {
     /// The block that is in force.
     pub(crate) fn of(&self, target: &Target) -> Option<Arc<Block>> {
         let now = self.clock.unix();
-        self.known.load().get(target).filter(|block| !block.is_over(now)).cloned()
+        self.known.load().as_ref()?.get(target).filter(|block| !block.is_over(now)).cloned()
     }
 
     /// All blocks that are in force.
     pub(crate) fn list(&self) -> Vec<(Target, Arc<Block>)> {
         let (known, now) = (self.known.load(), self.clock.unix());
-        let in_force = known.iter().filter(|(_, block)| !block.is_over(now));
+        let in_force = known.iter().flat_map(|known| known.iter()).filter(|(_, block)| !block.is_over(now));
         in_force.map(|(target, block)| (target.clone(), block.clone())).collect()
+    }
+
+    fn change(&self, change: impl Fn(&mut Known)) {
+        self.known.rcu(|known| {
+            let mut known = known.as_ref().map_or_else(Known::new, |known| Known::clone(known));
+            change(&mut known);
+            Some(Arc::new(known))
+        });
+    }
+}
+
+impl Target {
+    /// As stores write it.
+    fn word(&self) -> String {
+        match self {
+            Self::Everybody => "everybody".into(),
+            Self::Tenant(tenant) => format!("tenant:{tenant}"),
+            Self::User(user) => format!("user:{user}"),
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        match word.split_once(':') {
+            None => (word == "everybody").then_some(Self::Everybody),
+            Some(("tenant", tenant)) => Some(Self::Tenant(tenant.into())),
+            Some(("user", user)) => Pseudonym::parse(user).map(Self::User),
+            Some(_) => None,
+        }
     }
 }

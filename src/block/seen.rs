@@ -6,8 +6,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::Blocks;
-use crate::admit::StoreDown;
 use crate::domain::secret::Sha256;
+use crate::store::StoreDown;
 
 /// `OpenAI` delivers again for up to 72 hours (its guide "Webhooks"), each time with a new timestamp.
 const REMEMBERED: Duration = Duration::from_hours(73);

@@ -1,9 +1,8 @@
 //! `ephemint dev`: the best first five minutes.
 
 use super::serve::serve;
-use super::{CONFIGURATION, FAILURE, complain, print, sandbox};
+use super::{CONFIGURATION, FAILURE, TRIES, complain, print, sandbox};
 use crate::app::App;
-use crate::audit::try_sink;
 use crate::config::check::exact_origin;
 use crate::config::load::{Environ, from_text};
 use crate::config::{SignIn, finish};
@@ -56,7 +55,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
     let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?.open_to(arguments.allow_origin.clone());
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
-    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ), &try_sink) {
+    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ), TRIES) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());

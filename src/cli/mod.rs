@@ -14,6 +14,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::audit::try_sink;
+use crate::config::check::Tries;
+use crate::redis::Origin;
+
 const FAILURE: u8 = 1;
 const USAGE: u8 = 64;
 const CONFIGURATION: u8 = 78;
@@ -55,6 +59,10 @@ pub fn run() -> ExitCode {
     let environ = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     ExitCode::from(run_with(std::env::args_os(), environ.collect()))
 }
+
+/// What the configuration is tried against.
+const TRIES: Tries<'static> =
+    Tries { sink: &try_sink, redis: &|url| Origin::parse(url).map(|origin| origin.is_open()).map_err(|bad| bad.to_string()) };
 
 /// Runs the command that `arguments` name (the first one is the program's name) and returns its exit code.
 ///

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use tokio::runtime::Builder;
 
-use super::{CONFIGURATION, FAILURE, complain};
+use super::{CONFIGURATION, FAILURE, TRIES, complain};
 use crate::app::{App, StartError};
-use crate::audit::try_sink;
 use crate::config::load::{Environ, load};
 use crate::config::{Config, finish};
 use crate::http::MoreRoutes;
@@ -23,7 +22,7 @@ pub(super) struct ServeArguments {
 
 pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
     let loaded = load(arguments.config.as_deref(), environ);
-    match finish(&loaded, &|reference| secrets::read(reference, environ), &try_sink) {
+    match finish(&loaded, &|reference| secrets::read(reference, environ), TRIES) {
         Ok(config) => serve(config, MoreRoutes::none(), |_| {}),
         Err(problems) => {
             complain(&problems.to_string());

@@ -21,7 +21,7 @@ use url::Url;
 use crate::domain::network::Network;
 use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::ttl::Ttl;
-use check::{ReadSecret, TrySink};
+use check::{ReadSecret, Tries};
 pub(crate) use identity::{
     Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Guest, Identity, Introspection, Jwt, PerAddress, Proof,
 };
@@ -30,10 +30,10 @@ pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat};
 
-/// Checks what was loaded, reads its secrets with `read_secret` and tries its audit files with `try_sink`. All problems at once.
-pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, try_sink: TrySink<'_>) -> Result<Config, Problems> {
+/// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
+pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {
     let mut list = loaded.problems.clone();
-    match check::check(&loaded.raw, read_secret, try_sink) {
+    match check::check(&loaded.raw, read_secret, tries) {
         Ok(config) if list.is_empty() => return Ok(config),
         Ok(_) => {}
         // What could not be read was left at its default; a complaint about that default would only repeat the first one.
@@ -57,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) ceilings: Ceilings,
     /// Present where `OpenAI`'s webhook is taken.
     pub(crate) webhook: Option<Webhook>,
+    pub(crate) store: Store,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
     /// The web demo, if it is to be served.
@@ -166,6 +167,21 @@ pub(crate) struct Webhook {
     pub(crate) keys: Vec<hmac::Key>,
     /// Seconds for which it blocks a user. Absent: until the block is lifted.
     pub(crate) block_seconds: Option<u64>,
+}
+
+/// Where counts, sessions and blocks are kept.
+pub(crate) enum Store {
+    Memory,
+    File(PathBuf),
+    Redis(RedisStore),
+}
+
+pub(crate) struct RedisStore {
+    pub(crate) url: Secret,
+    pub(crate) key_prefix: String,
+    pub(crate) timeout: Duration,
+    /// With `on_outage = "local"`: how many replicas share the limits.
+    pub(crate) alone_among: Option<u64>,
 }
 
 pub(crate) struct Audit {

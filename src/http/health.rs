@@ -19,9 +19,11 @@ pub(super) async fn livez() -> HttpResponse {
     answer(true)
 }
 
-/// Ready when every issuer's keys are there and no shutdown has begun.
+/// Ready when every issuer's keys are there, the store takes what it is given, blocks are known, and no shutdown has begun.
 pub(super) async fn readyz(health: Data<Health>) -> HttpResponse {
-    answer(!health.edge.is_draining() && health.stages.authenticator.is_ready())
+    let stages = &health.stages;
+    let well = stages.authenticator.is_ready() && stages.store.is_well() && stages.blocks.are_known();
+    answer(well && !health.edge.is_draining())
 }
 
 fn answer(well: bool) -> HttpResponse {

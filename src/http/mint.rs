@@ -104,6 +104,7 @@ mod tests {
     use crate::leash::HangUps;
     use crate::outbound::Outbound;
     use crate::provider::{Calls, Provider};
+    use crate::store::Store;
     use crate::tasks::Tasks;
     use crate::telemetry::metrics::Metrics;
 
@@ -136,17 +137,18 @@ mod tests {
         };
         let policy = Policy::new(BTreeMap::new());
         let (bindings, auditor) =
-            (Arc::new(Bindings::new(clock.clone())), Arc::new(Auditor::open(audit, metrics.clone()).unwrap()));
+            (Arc::new(Bindings::new(&Store::Memory, clock.clone())), Arc::new(Auditor::open(audit, metrics.clone()).unwrap()));
         let calls = Calls::new(Vec::new(), &outbound, clock.clone()).unwrap();
         let stages = Stages {
             authenticator: Authenticator::start(identity, Vec::new(), names.clone(), &outbound, clock.clone(), metrics.clone())
                 .unwrap(),
-            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone()),
+            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone(), &Store::Memory),
             policy,
-            blocks: Blocks::new(clock.clone()),
+            blocks: Blocks::new(&Store::Memory, clock.clone()),
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
             bindings,
             auditor,
+            store: Store::Memory,
             clock: clock.clone(),
             tasks: Tasks::default(),
             mints: HashMap::new(),

@@ -57,7 +57,7 @@ impl Issuer {
         // Without guests the route is not there.
         let guests = stages.authenticator.guests().ok_or_else(|| Refusal::new(Code::NotFound, "There are no guests here."))?;
         let proof = proof.await?;
-        stages.admission.admit_proof(&guests.network(visitor.from))?;
+        stages.admission.admit_proof(&guests.network(visitor.from)).await?;
         Ok(guests.admit(proof, visitor.from).await?)
     }
 }

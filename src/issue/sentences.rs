@@ -1,7 +1,7 @@
 //! What whoever is refused is told: the public sentence, apart from the cause.
 
 use super::refusal::{Code, Refusal};
-use crate::admit::{Denied, Rule, StoreDown, Whose, ceil_seconds};
+use crate::admit::{Denied, Rule, Whose, ceil_seconds};
 use crate::authenticate::{Challenge, Fault, NotAGuest, NotSignedIn, Unauthenticated};
 use crate::authorize::Forbidden;
 use crate::bind::NotReported;
@@ -9,6 +9,7 @@ use crate::block::ShutOut;
 use crate::domain::ask::BadAsk;
 use crate::domain::ttl::Ttl;
 use crate::provider::{Failure, Kind};
+use crate::store::StoreDown;
 use crate::tasks::Unfinished;
 
 impl From<BadAsk> for Refusal {
@@ -174,6 +175,7 @@ impl From<StoreDown> for Refusal {
 impl From<ShutOut> for Refusal {
     fn from(shut_out: ShutOut) -> Self {
         match shut_out {
+            ShutOut::Unknown => StoreDown.into(),
             ShutOut::Blocked => {
                 Self::new(Code::UserBlocked, "You are blocked from new sessions; ask the service's operator why.")
             }

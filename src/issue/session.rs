@@ -3,11 +3,11 @@
 use super::refusal::Refusal;
 use super::sentences::unknown_session;
 use super::token::Stages;
-use crate::admit::StoreDown;
 use crate::audit::Entry;
 use crate::authenticate::Principal;
 use crate::bind::{Binding, By, LONGEST_CALL, NotReported, State, Which};
 use crate::domain::ids::{CallId, RequestId, SessionId};
+use crate::store::StoreDown;
 
 /// Sessions that are ended between two looks at what is left.
 const AT_ONCE: usize = 100_000;

@@ -22,6 +22,7 @@ use crate::domain::ids::RequestId;
 use crate::domain::trace::Trace;
 use crate::leash::HangUps;
 use crate::provider::{Minted, Provider};
+use crate::store::Store;
 use crate::tasks::Tasks;
 
 /// One request for a client secret, as far as it is known before its body is read.
@@ -56,6 +57,7 @@ pub(crate) struct Stages {
     pub(crate) bindings: Arc<Bindings>,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) hang_ups: HangUps,
+    pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) tasks: Tasks,
     /// Mints by profile.

@@ -1,6 +1,7 @@
 //! Hanging up, again and again until the provider has done it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -12,11 +13,12 @@ use tokio::time::sleep;
 use crate::audit::{Auditor, Entry};
 use crate::bind::{Binding, Bindings, LONGEST_CALL};
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::CallId;
+use crate::domain::ids::{CallId, SessionId};
 use crate::provider::{Calls, HungUp};
 use crate::telemetry::metrics::{Metrics, OutcomeLabel};
 
 const AT_ONCE: usize = 32;
+const LOOK_AROUND: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,7 @@ struct Shared {
     bindings: Arc<Bindings>,
     auditor: Arc<Auditor>,
     turns: Semaphore,
+    under_way: Mutex<HashSet<SessionId>>,
     counted: Family<OutcomeLabel, Counter>,
     clock: SharedClock,
     /// The process's runtime: a call is hung up also when the worker that was asked to is gone.
@@ -44,16 +47,35 @@ impl HangUps {
         clock: SharedClock,
         metrics: &Metrics,
     ) -> Self {
-        let (turns, counted) = (Semaphore::new(AT_ONCE), metrics.hang_ups.clone());
-        Self(Arc::new(Shared { calls, bindings, auditor, turns, counted, clock, runtime: Handle::current() }))
+        let (turns, under_way, counted) = (Semaphore::new(AT_ONCE), Mutex::default(), metrics.hang_ups.clone());
+        Self(Arc::new(Shared { calls, bindings, auditor, turns, under_way, counted, clock, runtime: Handle::current() }))
     }
 
-    /// Hangs up the call of a session that is over, if it has one that is not.
+    /// Hangs up the call of a session that is over, if it has one that is not. Once for each, however often it is asked to.
     pub(crate) fn start(&self, binding: Binding) {
-        if let Some(call) = binding.to_hang_up().cloned() {
-            let shared = self.0.clone();
-            self.0.runtime.spawn(async move { shared.until_done(&binding, &call).await });
+        let Some(call) = binding.to_hang_up().cloned() else { return };
+        if !self.0.under_way().insert(binding.session()) {
+            return;
         }
+        let shared = self.0.clone();
+        self.0.runtime.spawn(async move {
+            shared.until_done(&binding, &call).await;
+            shared.under_way().remove(&binding.session());
+        });
+    }
+
+    /// Takes up what was begun before this process was there, or by a replica that is gone; for as long as the process lives.
+    pub(crate) fn take_up(&self) {
+        let hang_ups = self.clone();
+        self.0.runtime.spawn(async move {
+            loop {
+                // What cannot be read now is looked for again.
+                for binding in hang_ups.0.bindings.left_to_hang_up(AT_ONCE).await.unwrap_or_default() {
+                    hang_ups.start(binding);
+                }
+                sleep(LOOK_AROUND).await;
+            }
+        });
     }
 }
 
@@ -91,6 +113,11 @@ impl Shared {
         entry.cause = cause.as_deref();
         // The auditor has logged why not.
         let _ = self.auditor.record(&entry).await;
+    }
+
+    /// A set is consistent whatever panics while it is held.
+    fn under_way(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, outcome: &'static str) {

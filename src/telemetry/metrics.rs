@@ -47,6 +47,11 @@ pub(crate) struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KindLabel {
+    pub(crate) kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -67,6 +72,10 @@ pub(crate) struct Metrics {
     pub(crate) hang_ups: Family<OutcomeLabel, Counter>,
     /// `blocked`, `blocked_before`, `noted`, `ignored`, `repeated`, `refused` or `failed`.
     pub(crate) webhooks: Family<OutcomeLabel, Counter>,
+    /// Of a shared store: `timeout`, `connection`, `refused` or `script`; of a file: `write`.
+    pub(crate) store_failures: Family<KindLabel, Counter>,
+    /// Mints that were admitted by this process alone, because the shared store was out of reach.
+    pub(crate) admitted_alone: Counter,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) start_time: Gauge<f64, AtomicU64>,
@@ -87,6 +96,8 @@ impl Metrics {
             introspections: Family::default(),
             hang_ups: Family::default(),
             webhooks: Family::default(),
+            store_failures: Family::default(),
+            admitted_alone: Counter::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
             start_time: Gauge::default(),
@@ -117,6 +128,12 @@ impl Metrics {
         registry.register("introspections", "Questions about opaque tokens", self.introspections.clone());
         registry.register("hang_ups", "Attempts to hang up a call, and what came of them", self.hang_ups.clone());
         registry.register("webhooks", "Deliveries of webhooks, and what came of them", self.webhooks.clone());
+        registry.register("store_failures", "Calls to the store that failed", self.store_failures.clone());
+        registry.register(
+            "admitted_alone",
+            "Mints that were admitted by this process alone, because the shared store was out of reach",
+            self.admitted_alone.clone(),
+        );
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());
         registry.register("start_time_seconds", "When the process started, seconds since 1970", self.start_time.clone());

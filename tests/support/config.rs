@@ -8,6 +8,7 @@ use super::canary::secrets;
 use super::introspector::{self, Introspector};
 use super::issuer::Issuer;
 use super::sign_in::{CLIENT_ID, PUBLIC_URL};
+use super::store;
 use super::upstream::Upstream;
 
 /// A configuration in the making: tables of TOML values, plus the environment of the process.
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     appended: String,
     environment: BTreeMap<String, String>,
     shell: Option<String>,
+    /// What the keys of a shared store begin with.
+    key_prefix: String,
 }
 
 impl Config {
@@ -35,12 +38,13 @@ impl Config {
 
     /// Listeners and secrets; no identity, upstream or profile.
     pub(crate) fn bare() -> Self {
-        Self { tables: BTreeMap::new(), appended: String::new(), environment: BTreeMap::new(), shell: None }
+        Self { tables: BTreeMap::new(), appended: String::new(), environment: BTreeMap::new(), shell: None, key_prefix: store::prefix() }
             .env("TEST_OPENAI_KEY", secrets::PRIMARY_KEY)
             .env("TEST_OPENAI_KEY_FALLBACK", secrets::FALLBACK_KEY)
             .env("TEST_ADMIN_TOKEN", secrets::ADMIN_TOKEN)
             .env("TEST_PSEUDONYM_KEY", secrets::PSEUDONYM_KEY)
             .env("TEST_INTROSPECTION_SECRET", secrets::INTROSPECTION_SECRET)
+            .env("TEST_REDIS_URL", store::url())
             .set("environment", r#""dev""#)
             .set("server.listen", r#""127.0.0.1:0""#)
             .set("server.workers", "2")
@@ -190,6 +194,11 @@ impl Config {
         if !sinks_are_set {
             let sink = format!("file://{}", directory.join("audit.jsonl").display());
             config = config.set("audit.sinks", &format!("[{sink:?}]"));
+        }
+        if !config.tables.contains_key("store") {
+            for (key, value) in store::settings(directory, &config.key_prefix) {
+                config = config.set(key, &value);
+            }
         }
         let mut toml = String::new();
         for (table, values) in &config.tables {

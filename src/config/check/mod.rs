@@ -4,6 +4,7 @@ mod identity;
 mod limits;
 mod profile;
 mod proxies;
+mod store;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -24,14 +25,20 @@ use crate::domain::ttl::Ttl;
 /// Reads the secret that a reference names. The error is a cause for the operator and holds nothing of the secret.
 pub(crate) type ReadSecret<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, String>;
 
-/// Whether entries can be written to a file.
-pub(crate) type TrySink<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
+/// What only later stages know.
+#[derive(Clone, Copy)]
+pub(crate) struct Tries<'a> {
+    /// Whether entries can be written to a file.
+    pub(crate) sink: &'a dyn Fn(&Path) -> std::io::Result<()>,
+    /// Whether a URL names a Redis, and then whether what is sent there could be read on its way. The error says nothing of the URL.
+    pub(crate) redis: &'a dyn Fn(&Secret) -> Result<bool, String>,
+}
 
 const MIN_SECRET: usize = 16;
 
 /// Checks everything. `Err` holds all problems.
-pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, try_sink: TrySink<'_>) -> Result<Config, Vec<Problem>> {
-    let mut check = Check { environment: raw.environment, read_secret, try_sink, problems: Vec::new() };
+pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { environment: raw.environment, read_secret, tries, problems: Vec::new() };
     let config = check.config(raw);
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
@@ -42,7 +49,7 @@ pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, try_sink: TryS
 struct Check<'a> {
     environment: Environment,
     read_secret: ReadSecret<'a>,
-    try_sink: TrySink<'a>,
+    tries: Tries<'a>,
     problems: Vec<Problem>,
 }
 
@@ -62,6 +69,7 @@ impl Check<'_> {
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let ceilings = self.ceilings(&raw.limits);
         let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
+        let store = self.store(&raw.store);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -80,6 +88,7 @@ impl Check<'_> {
             profiles,
             ceilings,
             webhook,
+            store: store?,
             audit,
             telemetry,
             demo,
@@ -213,7 +222,7 @@ impl Check<'_> {
                 ("stdout", _) => sinks.push(Sink::Stdout),
                 (_, Some(path)) if path.len() > 1 && path.starts_with('/') => {
                     let path = PathBuf::from(path);
-                    if let Err(cause) = (self.try_sink)(&path) {
+                    if let Err(cause) = (self.tries.sink)(&path) {
                         self.problem(
                             format!("audit.sinks[{i}]"),
                             format!(
