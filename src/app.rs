@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admit::Admission;
 use crate::audit::{Auditor, Unopened};
-use crate::authenticate::{self, Authenticator};
+use crate::authenticate::{self, Authenticator, Offer};
 use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
 use crate::block::Blocks;
@@ -26,13 +26,15 @@ use crate::config::{self, Config, IdentifyUsers};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, random_secret};
+use crate::durable;
 use crate::http::address::Proxies;
 use crate::http::admin::{self, Admin};
 use crate::http::demo::Page;
 use crate::http::edge::{Edge, guard};
 use crate::http::origin::Origins;
-use crate::http::{self, Health, MoreRoutes, Worker};
+use crate::http::{self, Health, MoreRoutes, Worker, webhook};
 use crate::issue::token::{Issuer, Stages};
+use crate::issue::webhook::Receiver;
 use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Calls, Provider, Shared};
@@ -76,6 +78,9 @@ pub(crate) enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] Unusable),
+    /// What it holds cannot be read.
+    #[error("store.path: {0}")]
+    Stored(#[from] durable::Unopened),
     /// Connections to an upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] BuildError),
@@ -96,7 +101,7 @@ pub(crate) enum StartError {
 impl StartError {
     /// Whether a change of the configuration mends it.
     pub(crate) fn is_configuration(&self) -> bool {
-        matches!(self, Self::Audit(_) | Self::Store(_) | Self::Upstream(_))
+        matches!(self, Self::Audit(_) | Self::Store(_) | Self::Stored(_) | Self::Upstream(_))
     }
 }
 
@@ -122,30 +127,26 @@ impl App {
         let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams));
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
-        let (mut server, admin) = (config.server, config.admin);
+        let (server, admin, identity) = (config.server, config.admin, config.identity);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)
             .keeping_names(names_in_audit(&config.audit));
         let policy = Policy::new(config.profiles);
-        let identity = config.identity;
         let per_address = identity.guest.as_ref().map(|guest| guest.per_address);
         let issuers = identity.jwt.iter().map(|jwt| jwt.issuer.clone()).collect();
         let authenticator =
             Authenticator::start(identity, policy.asked_claims(), names.clone(), &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();
         let store = Store::open(config.store, &metrics)?;
-        let (bindings, auditor) = (
-            Arc::new(Bindings::new(&store, &clock).map_err(Unusable::from)?),
-            Arc::new(Auditor::open(config.audit, metrics.clone())?),
-        );
+        let bindings = Arc::new(Bindings::new(&store, &clock)?);
+        let auditor = Arc::new(Auditor::open(config.audit, metrics.clone())?);
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
             metrics: metrics.clone(),
             authenticator,
-            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store)
-                .map_err(Unusable::from)?,
+            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store)?,
             policy,
-            blocks: Blocks::new(&store, clock.clone()).map_err(Unusable::from)?,
+            blocks: Blocks::new(&store, clock.clone())?,
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),
             bindings,
             auditor,
@@ -156,20 +157,9 @@ impl App {
         stages.hang_ups.take_up();
         let public_socket = listen("server.listen", server.listen)?;
         let public_address = public_socket.local_addr()?;
-        if page.is_some() && public_address.ip().is_loopback() {
-            // The page's own origin on this machine, whatever port was free.
-            let port = public_address.port();
-            server.allowed_origins.extend([format!("http://{public_address}"), format!("http://localhost:{port}")]);
-        }
-        let edge = Edge::new(
-            Origins::new(&server.allowed_origins, dpop.is_some()),
-            dpop,
-            docs_url(&server),
-            server.max_in_flight,
-            metrics.clone(),
-            clock.clone(),
-        );
+        let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);
         let admin_routes = Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), names, issuers);
+        let more = webhook::beside(more, config.webhook.map(|webhook| Receiver::new(webhook, stages.clone(), &metrics)));
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
@@ -364,6 +354,22 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartEr
         Ok(socket.into())
     };
     bound().map_err(|cause| StartError::Listen { key, address, cause })
+}
+
+/// With the origin of the page at this address, if it is on this machine: whatever port was free.
+fn edge(
+    settings: &config::Server,
+    page: Option<SocketAddr>,
+    dpop: Option<Offer>,
+    metrics: &Metrics,
+    clock: &SharedClock,
+) -> Arc<Edge> {
+    let mut allowed = settings.allowed_origins.clone();
+    if let Some(address) = page.filter(|address| address.ip().is_loopback()) {
+        allowed.extend([format!("http://{address}"), format!("http://localhost:{}", address.port())]);
+    }
+    let origins = Origins::new(&allowed, dpop.is_some());
+    Edge::new(origins, dpop, docs_url(settings), settings.max_in_flight, metrics.clone(), clock.clone())
 }
 
 /// Where codes are explained: this service's own page.

@@ -93,7 +93,14 @@ impl Store {
     /// Must run inside the process's runtime.
     pub(crate) fn open(settings: config::Store, metrics: &Metrics) -> Result<Self, Unusable> {
         match settings {
-            config::Store::Memory => Ok(Self::Memory),
+            config::Store::Memory { is_meant } => {
+                if !is_meant {
+                    tracing::warn!(
+                        "store.path is not set: counts, leases, sessions and blocks are in memory only, and a restart begins anew"
+                    );
+                }
+                Ok(Self::Memory)
+            }
             config::Store::File(path) => {
                 let failures = metrics.store_failures.get_or_create_owned(&KindLabel { kind: "write" });
                 Ok(Self::File(Arc::new(Durable::open(&path, failures)?)))

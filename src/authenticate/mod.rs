@@ -17,6 +17,7 @@ mod jwt;
 mod memory;
 mod login;
 mod verified;
+mod webhook;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use introspection::Introspection;
 use issuers::Issuers;
 use jwk::Thumbprint;
 pub(crate) use login::{Cookies, Jar, Login, NotSignedIn, SignedIn};
+pub(crate) use webhook::{Delivery, Envelope, Sender};
 
 /// A caller whose token was verified. Only this stage can make one.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Who is shut out? A user, a tenant, or everybody: blocks and the lockdown.
 
 mod redis;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use crate::domain::ids::Pseudonym;
 use crate::durable::Unopened;
 use crate::store::{Journal, Store, StoreDown, Table};
 use redis::SharedBlocks;
+use seen::Seen;
 
 /// Blocks at most, so that a mistaken script does not fill the memory.
 const MOST: usize = 100_000;
@@ -38,6 +40,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether it is in force at least as long as the other.
+    pub(crate) fn outlasts(&self, other: &Self) -> bool {
+        self.expires_at.is_none_or(|end| other.expires_at.is_some_and(|other| end >= other))
+    }
+
     fn is_over(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
@@ -75,6 +82,7 @@ pub(crate) struct Blocks {
     shared: Option<SharedBlocks>,
     journal: Journal,
     turn: Mutex<()>,
+    seen: Seen,
     clock: SharedClock,
 }
 
@@ -97,7 +105,7 @@ impl Blocks {
         })?;
         let known = Arc::new(ArcSwapOption::from(at_first.map(Arc::new)));
         let shared = shared.map(|shared| SharedBlocks::follow(shared.redis.clone(), known.clone()));
-        Ok(Self { known, shared, journal, turn: Mutex::default(), clock })
+        Ok(Self { known, shared, journal, seen: Seen::restored(store)?, turn: Mutex::default(), clock })
     }
 
     /// Whether they were read.

@@ -8,6 +8,9 @@ use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
 use crate::domain::secret::{Secret, SecretRef};
 
+/// Of the form that a webhook's secret has.
+const WEBHOOK_STAND_IN: &str = "whsec_c3RhbmQtaW4tdGhhdC1pcy1uZXZlci1zZW50";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Print the effective configuration: defaults, file and environment together, with references in place of secrets
@@ -26,7 +29,12 @@ pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
             let mut loaded = load(config.as_deref(), environ);
             // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place. Nor is a file of
             // entries opened, which would create it.
-            let stand_in = |_: &SecretRef| Ok(Secret::from("sk-stand-in-that-is-never-sent-anywhere".to_owned()));
+            let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
+            let stand_in = |reference: &SecretRef| {
+                let signs = signing.contains(&reference.to_string());
+                let text = if signs { WEBHOOK_STAND_IN } else { "sk-stand-in-that-is-never-sent-anywhere" };
+                Ok(Secret::from(text.to_owned()))
+            };
             match finish(&loaded, &stand_in, Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) }) {
                 // Its default depends on another key.
                 Ok(config) => loaded.raw.server.drain_seconds = Some(config.server.drain.as_secs()),

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) profiles: BTreeMap<String, Profile>,
     pub(crate) ceilings: Ceilings,
+    /// Present where `OpenAI`'s webhook is taken.
+    pub(crate) webhook: Option<Webhook>,
     pub(crate) store: Store,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
@@ -158,9 +161,20 @@ pub(crate) struct Ceilings {
     pub(crate) global: Option<Limits>,
 }
 
+/// The webhook that `OpenAI` calls.
+pub(crate) struct Webhook {
+    /// What its deliveries are signed with: one key, or two while it is rotated.
+    pub(crate) keys: Vec<hmac::Key>,
+    /// Seconds for which it blocks a user. Absent: until the block is lifted.
+    pub(crate) block_seconds: Option<u64>,
+}
+
 /// Where counts, sessions and blocks are kept.
 pub(crate) enum Store {
-    Memory,
+    /// `is_meant`: nobody expects more.
+    Memory {
+        is_meant: bool,
+    },
     File(PathBuf),
     Redis(RedisStore),
 }

@@ -127,7 +127,6 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
         Table::Keys => "keys",
         Table::Sessions => "sessions",
         Table::Blocks => "blocks",
-        Table::HangUps => "hang-ups",
         Table::Webhooks => "webhooks",
     })
 }

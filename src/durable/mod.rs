@@ -34,7 +34,6 @@ pub(crate) enum Table {
     Keys,
     Sessions,
     Blocks,
-    HangUps,
     Webhooks,
 }
 

@@ -201,14 +201,19 @@ pub(super) async fn object(request: &HttpRequest, payload: Payload, known: &[&st
     Ok(fields)
 }
 
-async fn body(headers: &HeaderMap, mut payload: Payload) -> Result<Bytes, Refusal> {
-    let body = timeout(BODY_DEADLINE, read(headers, &mut payload))
-        .await
-        .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "Send the whole body within five seconds.")))?;
+async fn body(headers: &HeaderMap, payload: Payload) -> Result<Bytes, Refusal> {
+    let body = raw_body(headers, payload, MAX_BODY).await?;
     if !body.is_empty() {
         is_json(headers)?;
     }
     Ok(body)
+}
+
+/// The bytes of a body as they were sent, at most so many.
+pub(super) async fn raw_body(headers: &HeaderMap, mut payload: Payload, most: usize) -> Result<Bytes, Refusal> {
+    timeout(BODY_DEADLINE, read(headers, &mut payload, most))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "Send the whole body within five seconds.")))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
@@ -222,16 +227,16 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
     if valid { Ok(Some(key.into())) } else { Err(invalid()) }
 }
 
-async fn read(headers: &HeaderMap, payload: &mut Payload) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(Code::BodyTooLarge, format!("A body has at most {MAX_BODY} bytes."));
+async fn read(headers: &HeaderMap, payload: &mut Payload, most: usize) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal::new(Code::BodyTooLarge, format!("A body has at most {most} bytes."));
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY) {
+    if announced.is_some_and(|length| length > most) {
         return Err(too_large());
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Refusal::new(Code::InvalidJson, "The body broke off."))?;
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > most {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);

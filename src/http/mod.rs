@@ -15,6 +15,7 @@ mod openapi;
 pub(crate) mod origin;
 mod problem;
 mod sessions;
+pub(crate) mod webhook;
 mod wire;
 
 use std::rc::Rc;
@@ -39,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) proxies: Arc<Proxies>,
 }
 
-/// Further routes of the public listener: the sign-in of `ephemint dev`.
+/// Further routes of the public listener: the sign-in of `ephemint dev`, a webhook.
 #[derive(Clone)]
 pub(crate) struct MoreRoutes(Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>);
 

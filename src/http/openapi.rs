@@ -66,10 +66,10 @@ struct Health {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Ephemint", description = "Trades a signed-in user's own token for a client secret that lives 60 to 600 seconds and opens realtime voice sessions with the provider."),
-    paths(realtime, translation, guest, list, show, end, report, login, callback, logout, me, livez, readyz),
+    paths(realtime, translation, guest, list, show, end, report, login, callback, logout, me, webhook, livez, readyz),
     components(schemas(MintRequest, ClientSecret, Session, Sessions, ReportedCall, Proof, Guest, SignedIn, SignedOut, Problem, Health)),
     modifiers(&Credentials, &Bodies, &Refusals),
-    tags((name = "mint", description = "Client secrets"), (name = "guests", description = "Anonymous visitors"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "health", description = "For load balancers")),
+    tags((name = "mint", description = "Client secrets"), (name = "guests", description = "Anonymous visitors"), (name = "sessions", description = "The caller's own sessions"), (name = "sign-in", description = "For browsers, where it is configured"), (name = "webhooks", description = "For the provider, where it is configured"), (name = "health", description = "For load balancers")),
 )]
 struct Api;
 
@@ -241,6 +241,19 @@ fn logout() {}
 #[expect(dead_code, reason = "utoipa reads its attributes")]
 fn me() {}
 
+#[utoipa::path(
+    post, path = "/v1/webhooks/openai", tag = "webhooks", summary = "Take an event of OpenAI's, signed as Standard Webhooks has it",
+    params(
+        ("webhook-id" = String, Header, description = "Names the event, however often it is delivered; it is dealt with once"),
+        ("webhook-timestamp" = u64, Header, description = "Seconds since 1970, at most 300 from now"),
+        ("webhook-signature" = String, Header, description = "`v1,` and the HMAC-SHA256 in base64; several are parted by spaces"),
+    ),
+    request_body(content = Map<String, Value>, description = "The event, at most 64 KiB"),
+    responses((status = 204, description = "Dealt with, now or before"), (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"))
+)]
+#[expect(dead_code, reason = "utoipa reads its attributes")]
+fn webhook() {}
+
 #[utoipa::path(get, path = "/livez", tag = "health", summary = "Whether the process answers", responses((status = 200, description = "It does", body = Health)))]
 #[expect(dead_code, reason = "utoipa reads its attributes")]
 fn livez() {}
@@ -264,7 +277,7 @@ mod tests {
         let document: Value = serde_json::from_str(&document()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document["info"]["title"], "Ephemint");
-        assert_eq!(document["paths"].as_object().unwrap().len(), 12);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 13);
         assert_eq!(document["components"]["securitySchemes"]["user"]["scheme"], "bearer");
         assert_eq!(document["components"]["securitySchemes"]["session"]["in"], "cookie");
         let references = document.to_string();

@@ -7,5 +7,6 @@ mod sentences;
 mod session;
 mod shut_out;
 pub(crate) mod token;
+pub(crate) mod webhook;
 
 pub(crate) use sentences::{overloaded, unknown_session};

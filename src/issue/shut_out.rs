@@ -2,7 +2,7 @@
 
 use super::refusal::{Code, Refusal};
 use super::token::Stages;
-use crate::audit::Entry;
+use crate::audit::{Entry, SinkError};
 use crate::bind::Which;
 use crate::block::{Block, NotBlocked, Target};
 use crate::domain::ids::RequestId;
@@ -48,12 +48,13 @@ impl Stages {
         }
         (entry.outcome, entry.author, entry.cause) = (outcome, Some(&*block.author), Some(&*block.reason));
         entry.expires_at = block.expires_at;
-        let unwritten = |_| {
-            Refusal::new(Code::AuditUnavailable, "This could not be written down, so it was not done; try again shortly.")
-                .retry_after(10)
-        };
         self.auditor.record(&entry).await.map(drop).map_err(unwritten)
     }
+}
+
+/// What cannot be written down is not done.
+pub(super) fn unwritten(_: SinkError) -> Refusal {
+    Refusal::new(Code::AuditUnavailable, "This could not be written down, so it was not done; try again shortly.").retry_after(10)
 }
 
 fn which(target: &Target) -> Which {

@@ -78,6 +78,8 @@ pub(crate) struct Metrics {
     pub(crate) introspections: Family<IntrospectionLabels, Counter>,
     /// `hung_up`, `already_over`, `failed` or `given_up`.
     pub(crate) hang_ups: Family<OutcomeLabel, Counter>,
+    /// `blocked`, `blocked_before`, `noted`, `ignored`, `repeated`, `refused` or `failed`.
+    pub(crate) webhooks: Family<OutcomeLabel, Counter>,
     /// Of a shared store: `timeout`, `connection`, `refused` or `script`; of a file: `write`.
     pub(crate) store_failures: Family<KindLabel, Counter>,
     /// Mints that were admitted by this process alone, because the shared store was out of reach.
@@ -102,6 +104,7 @@ impl Metrics {
             jwks_refreshes: Family::default(),
             introspections: Family::default(),
             hang_ups: Family::default(),
+            webhooks: Family::default(),
             store_failures: Family::default(),
             admitted_alone: Counter::default(),
             visits: Family::default(),
@@ -134,6 +137,7 @@ impl Metrics {
         registry.register("jwks_refreshes", "Fetches of issuers' keys", self.jwks_refreshes.clone());
         registry.register("introspections", "Questions about opaque tokens", self.introspections.clone());
         registry.register("hang_ups", "Attempts to hang up a call, and what came of them", self.hang_ups.clone());
+        registry.register("webhooks", "Deliveries of webhooks, and what came of them", self.webhooks.clone());
         registry.register("store_failures", "Calls to the store that failed", self.store_failures.clone());
         registry.register(
             "admitted_alone",

@@ -45,6 +45,8 @@ fn every_secret_is_noticed_in_every_place() {
         secrets::TOOL,
         secrets::LOGIN_SECRET,
         secrets::COOKIE_KEY,
+        secrets::WEBHOOK_SECRET,
+        secrets::FORMER_WEBHOOK_SECRET,
         secrets::CODE,
         secrets::REFRESH_TOKEN,
     ] {

@@ -61,4 +61,6 @@ mod sessions;
 mod upstream;
 mod upstream_bodies;
 mod upstream_keys;
+mod webhooks;
+mod webhooks_attacks;
 mod wire;

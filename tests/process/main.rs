@@ -40,3 +40,4 @@ mod running;
 mod samples;
 mod slow_bodies;
 mod talkative;
+mod webhooks;

@@ -35,6 +35,11 @@ pub(crate) mod secrets {
     /// The service's own secret at the issuer of browser sign-in.
     pub(crate) const LOGIN_SECRET: &str = "canary-login:secret%0001";
     pub(crate) const COOKIE_KEY: &str = "canary-cookie-key-0123456789abcdef0123456789";
+    /// In base64, of the webhook: what its deliveries are signed with, and what they were signed with before.
+    pub(crate) const WEBHOOK_SECRET: &str = "Y2FuYXJ5LXdlYmhvb2stc2VjcmV0LTAxMjM0NTY3ODk=";
+    pub(crate) const FORMER_WEBHOOK_SECRET: &str = "Y2FuYXJ5LXdlYmhvb2stZm9ybWVyLTAxMjM0NTY3ODk=";
+    /// What both contain.
+    pub(crate) const WEBHOOK: &str = "Y2FuYXJ5LXdlYmhvb2st";
     /// What every authorization code of the fake issuer begins with.
     pub(crate) const CODE: &str = "canary-authorization-code";
     /// What every refresh token of the fake issuer begins with.
@@ -101,6 +106,7 @@ impl Canary {
             ("the profile's tool", secrets::TOOL),
             ("the secret of sign-in", secrets::LOGIN_SECRET),
             ("the cookie key", secrets::COOKIE_KEY),
+            ("a webhook's secret", secrets::WEBHOOK),
             ("an authorization code", secrets::CODE),
             ("a refresh token", secrets::REFRESH_TOKEN),
         ] {

@@ -144,6 +144,13 @@ impl Config {
             .set("identity.login.cookie_keys", r#"["env://TEST_COOKIE_KEY"]"#)
     }
 
+    /// With OpenAI's webhook.
+    pub(crate) fn webhook(self) -> Self {
+        self.env("TEST_WEBHOOK_SECRET", &format!("whsec_{}", secrets::WEBHOOK_SECRET))
+            .env("TEST_FORMER_WEBHOOK_SECRET", &format!("whsec_{}", secrets::FORMER_WEBHOOK_SECRET))
+            .set("webhooks.openai.secret", r#""env://TEST_WEBHOOK_SECRET""#)
+    }
+
     /// The permanent keys of the upstream, by environment variable.
     pub(crate) fn keys(self, variables: &[&str]) -> Self {
         let references: Vec<_> = variables.iter().map(|it| format!("env://{it}")).collect();

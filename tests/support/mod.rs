@@ -30,6 +30,7 @@ pub(crate) mod siteverify;
 pub(crate) mod store;
 mod token;
 mod upstream;
+mod webhook;
 mod wire;
 mod world;
 
@@ -46,6 +47,7 @@ pub(crate) use service::Service;
 pub(crate) use sign_in::{Asked, Browser, CLIENT_ID, PUBLIC_URL, SESSION_COOKIE, SIGN_IN_COOKIE};
 pub(crate) use token::{Token, assemble, base64url, claims, now};
 pub(crate) use upstream::{Upstream, error, minted_until};
+pub(crate) use webhook::{Delivery, WEBHOOK};
 pub(crate) use wire::{Request, Responder, find};
 pub(crate) use world::World;
 

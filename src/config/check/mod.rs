@@ -5,6 +5,7 @@ mod limits;
 mod profile;
 mod proxies;
 mod store;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -67,6 +68,7 @@ impl Check<'_> {
         let upstreams = self.upstreams(&raw.upstreams);
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let ceilings = self.ceilings(&raw.limits);
+        let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
         let store = self.store(&raw.store);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
@@ -85,6 +87,7 @@ impl Check<'_> {
             upstreams,
             profiles,
             ceilings,
+            webhook,
             store: store?,
             audit,
             telemetry,

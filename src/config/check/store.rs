@@ -19,7 +19,10 @@ impl Check<'_> {
                 for (name, _) in foreign.into_iter().filter(|(_, is_set)| *is_set) {
                     self.problem(format!("store.{name}"), "is for kind = \"redis\" alone; set the kind or leave it out");
                 }
-                raw.path.as_ref().map_or(Some(Store::Memory), |path| self.file(path).map(Store::File))
+                match &raw.path {
+                    None => Some(Store::Memory { is_meant: self.environment == Environment::Dev }),
+                    Some(path) => self.file(path).map(Store::File),
+                }
             }
             StoreKind::Redis => {
                 if raw.path.is_some() {

@@ -4,6 +4,7 @@ mod identity;
 mod limits;
 mod login;
 mod store;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub(crate) use identity::{
 pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
 pub(crate) use store::{OnOutage, RawStore, StoreKind};
+pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};
 
 /// How careful the checks of the configuration are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +54,8 @@ pub(crate) struct RawConfig {
     pub(crate) profiles: BTreeMap<String, RawProfile>,
     /// Limits across all profiles.
     pub(crate) limits: RawCeilings,
+    /// Whose events are taken.
+    pub(crate) webhooks: RawWebhooks,
     /// Where counts, sessions and blocks are kept.
     pub(crate) store: RawStore,
     /// Where every mint and refusal is written down.
