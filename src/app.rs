@@ -144,7 +144,7 @@ impl App {
             mints: mint_counters(&policy, &metrics),
             metrics: metrics.clone(),
             authenticator,
-            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), clock.clone(), &store)?,
+            admission: Admission::new(&policy, config.ceilings, per_address, names.clone(), &clock, &store, &metrics)?,
             policy,
             blocks: Blocks::new(&store, clock.clone())?,
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),

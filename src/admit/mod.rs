@@ -12,6 +12,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::authorize::{Grant, Policy};
 use crate::config::{Ceilings, PerAddress};
 use crate::domain::clock::SharedClock;
@@ -19,6 +21,7 @@ use crate::domain::ids::{Pseudonym, Pseudonymizer, SessionId};
 use crate::domain::secret::Sha256;
 use crate::durable::Unopened;
 use crate::store::{Store, StoreDown};
+use crate::telemetry::metrics::Metrics;
 use ledger::Ledger;
 use redis::SharedBooks;
 pub(crate) use rule::{Rule, Standing, ceil_seconds};
@@ -72,6 +75,7 @@ enum Books {
 struct Alone {
     ledger: Arc<Ledger>,
     among: u64,
+    admitted: Counter,
 }
 
 /// Leave to mint once. Gives back what was booked when it is dropped unspent.
@@ -146,18 +150,22 @@ impl Admission {
         ceilings: Ceilings,
         guest_address: Option<PerAddress>,
         names: Pseudonymizer,
-        clock: SharedClock,
+        clock: &SharedClock,
         store: &Store,
+        metrics: &Metrics,
     ) -> Result<Self, Unopened> {
         let ledger = || Ledger::restored(&store.journal(), clock.clone());
         let books = match store {
             Store::Memory | Store::File(_) => Books::Here(ledger()?),
             Store::Shared(shared) => {
-                let alone = shared.alone_among.map(|among| Ok(Alone { ledger: ledger()?, among })).transpose()?;
+                let alone = shared
+                    .alone_among
+                    .map(|among| Ok(Alone { ledger: ledger()?, among, admitted: metrics.admitted_alone.clone() }))
+                    .transpose()?;
                 Books::Shared(SharedBooks::new(shared.redis.clone()), alone)
             }
         };
-        Ok(Self { rules: Rules::new(policy, ceilings, guest_address, names), books, clock })
+        Ok(Self { rules: Rules::new(policy, ceilings, guest_address, names), books, clock: clock.clone() })
     }
 
     /// Whether callers who are no guests are counted by where they come from.
@@ -187,7 +195,9 @@ impl Admission {
                 match (books.admit(&subjects, &owner.user, retry_of, patience, ttl, &is_open).await, alone) {
                     (Err(Denied::StoreDown(_)), Some(alone)) => {
                         let subjects = self.subjects(&owner, alone.among).ok_or(Denied::Full)?;
-                        alone.ledger.admit(subjects, &owner.user, retry_of, patience, ttl, is_open).await.map(here)?
+                        let admitted = alone.ledger.admit(subjects, &owner.user, retry_of, patience, ttl, is_open).await?;
+                        alone.admitted.inc();
+                        here(admitted)
                     }
                     (admitted, _) => {
                         let (standing, hold) = admitted?;

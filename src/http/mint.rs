@@ -142,7 +142,7 @@ mod tests {
         let stages = Stages {
             authenticator: Authenticator::start(identity, Vec::new(), names.clone(), &outbound, clock.clone(), metrics.clone())
                 .unwrap(),
-            admission: Admission::new(&policy, Ceilings::default(), None, names, clock.clone(), &Store::Memory).unwrap(),
+            admission: Admission::new(&policy, Ceilings::default(), None, names, &clock, &Store::Memory, &metrics).unwrap(),
             policy,
             blocks: Blocks::new(&Store::Memory, clock.clone()).unwrap(),
             hang_ups: HangUps::new(calls, bindings.clone(), auditor.clone(), clock.clone(), &metrics),

@@ -39,6 +39,11 @@ impl Service {
         self.call(Method::DELETE, path).bearer(token).send().await
     }
 
+    /// The status of a mint, or nothing when the service is gone before it answers.
+    pub(crate) async fn try_mint(&self, token: &str) -> Option<u16> {
+        self.call(Method::POST, MINT).bearer(token).try_send().await.map(|answer| answer.status)
+    }
+
     /// Reports the call of a session.
     pub(crate) async fn report(&self, session: &str, call: &str, token: &str) -> Answer {
         let path = format!("/v1/sessions/{session}/call");
@@ -103,7 +108,13 @@ impl Call {
     }
 
     pub(crate) async fn send(self) -> Answer {
-        let response = self.request.send().await.unwrap_or_else(|error| panic!("{}: {error:?}", self.name));
+        let name = self.name.clone();
+        self.try_send().await.unwrap_or_else(|| panic!("{name}: no answer"))
+    }
+
+    /// `None` when there is no answer, or not all of one.
+    pub(crate) async fn try_send(self) -> Option<Answer> {
+        let response = self.request.send().await.ok()?;
         let status = response.status().as_u16();
         let headers = response
             .headers()
@@ -113,10 +124,10 @@ impl Call {
                 (name.as_str().to_owned(), value)
             })
             .collect();
-        let body = response.bytes().await.expect("the body").to_vec();
+        let body = response.bytes().await.ok()?.to_vec();
         let answer = Answer { status, headers, body };
         self.canary.saw_answer(&self.name, status, &answer.headers, &answer.body);
-        answer
+        Some(answer)
     }
 }
 

@@ -80,6 +80,11 @@ impl Upstream {
         lock(&self.state.script).hang_ups.push_back(reply);
     }
 
+    /// What was scripted for hang-ups is not any more.
+    pub(crate) fn forget_hang_ups(&self) {
+        lock(&self.state.script).hang_ups.clear();
+    }
+
     /// The calls that were asked to be hung up, in order, with the key that asked.
     pub(crate) fn hang_ups(&self) -> Vec<(String, String)> {
         let asked = self.requests().into_iter().filter_map(|request| {
