@@ -18,6 +18,7 @@ const SCENARIOS = {
   drops_mid_call: 'Connection drops mid-call',
   hangs_up: 'Assistant hangs up',
   echo: 'Echo: hear yourself',
+  expires: 'Session ends after ten seconds',
 };
 
 const settings = await loadSettings();

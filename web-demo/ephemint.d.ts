@@ -85,7 +85,7 @@ export interface ConnectOptions extends SecretOptions {
   tools?: Record<string, (args: any) => unknown>;
   /** Tries in a row when the connection is lost, each with a fresh secret; default 3. */
   reconnect?: number;
-  /** Tells Ephemint the call id, so that it can meter and end the call; default false. */
+  /** Tells Ephemint the call id, so that the call can be counted and ended with its session; default true. */
   reportCall?: boolean;
   /** Added to the calls URL; `index` counts the session's calls from 0. */
   callsQuery?: Record<string, string> | ((index: number) => Record<string, string>);

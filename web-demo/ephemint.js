@@ -209,7 +209,7 @@ export class Session extends EventTarget {
     this.#callId = this.#call.callId;
     this.#connectedAt = Date.now();
     this.#emit('call', { callId: this.#callId, sessionId });
-    if (this.#options.reportCall && this.#callId) {
+    if (this.#options.reportCall !== false && this.#callId) {
       reportCall({ ...this.#options, signal: this.#ended.signal }, sessionId, this.#callId)
         .catch((error) => this.#ended.signal.aborted || this.#fail(error)); // the call goes on
     }

@@ -96,8 +96,38 @@ describe('ephemint.js', () => {
     });
   });
 
+  test('reports the call by the last part of its Location, and the call ends with its session', async () => {
+    await app({}, async (page, options) => {
+      const located = page.waitForResponse((response) => response.url().includes('/realtime/calls') && response.request().method() === 'POST');
+      const reported = page.waitForResponse((response) => response.url().endsWith('/call') && response.request().method() === 'POST');
+      const { callId } = await open(page, options);
+      const { location } = (await located).headers();
+      assert.equal(callId, location.split('/').at(-1));
+      assert.equal((await reported).status(), 204);
+      const sessionId = await page.evaluate(() => globalThis.session.sessionId);
+      const session = `${options.baseUrl}/v1/sessions/${sessionId}`;
+      const headers = { authorization: `Bearer ${options.token}` };
+      const { state: now, call_id: known } = await (await fetch(session, { headers })).json();
+      assert.deepEqual([now, known], ['in_call', callId]);
+      // From elsewhere, as a back end would: the service hangs up, and the browser learns of it.
+      assert.equal((await fetch(session, { method: 'DELETE', headers })).status, 204);
+      await until('the call is over', () => page.evaluate(() => globalThis.session.state !== 'connected'));
+      await page.evaluate(() => globalThis.session.close());
+    });
+  });
+
+  test('does not report the call where it is not to', async () => {
+    await app({}, async (page, options) => {
+      await open(page, { ...options, reportCall: false });
+      const sessionId = await page.evaluate(() => globalThis.session.sessionId);
+      const headers = { authorization: `Bearer ${options.token}` };
+      const shown = await (await fetch(`${options.baseUrl}/v1/sessions/${sessionId}`, { headers })).json();
+      assert.deepEqual([shown.state, shown.call_id], ['issued', undefined]);
+      await page.evaluate(() => globalThis.session.close());
+    });
+  });
+
   for (const [name, answer, problems] of [
-    ['reports the call by the last part of its Location', { status: 204 }, []],
     ['goes on when the report is refused, and says so', {
       status: 409, contentType: 'application/problem+json', body: JSON.stringify({ code: 'call_already_reported', detail: 'A call was reported before.' }),
     }, ['call_already_reported A call was reported before.']],
@@ -112,7 +142,7 @@ describe('ephemint.js', () => {
           return answer ? route.fulfill({ ...answer, headers: allowed }) : route.abort();
         });
         const located = page.waitForResponse((response) => response.url().includes('/realtime/calls') && response.request().method() === 'POST');
-        const { callId } = await open(page, { ...options, reportCall: true });
+        const { callId } = await open(page, options);
         const { location } = (await located).headers();
         await until('the report', () => reported);
         assert.equal(new URL(reported.url()).pathname, `/v1/sessions/${await page.evaluate(() => globalThis.session.sessionId)}/call`);

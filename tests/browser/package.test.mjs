@@ -64,7 +64,7 @@ const options: ConnectOptions = {
   audio: null,
   tools: { get_weather: async ({ city }) => ({ city }) },
   reconnect: 1,
-  reportCall: true,
+  reportCall: false,
   callsQuery: (index) => ({ scenario: index > 0 ? "happy" : "slow" }),
 };
 

@@ -23,7 +23,7 @@ const GOODBYES = {
 const PLACEHOLDERS = { connected: 'Type to the assistant', closed: 'Start the call to type' };
 const SPEAK = 'Speak, or type below.';
 /** Applied to the first call of a session only, so that reconnecting can be seen to work. */
-const ONCE = new Set(['drops_mid_call']);
+const ONCE = new Set(['drops_mid_call', 'expires']);
 
 export class Call {
   #meters;
