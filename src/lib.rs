@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each stage answers one question and hands on evidence that only it can make; `issue/token.rs` calls them in this order and is the
-//! first file to read. A module uses only modules listed above it (`tests/architecture.rs`).
+//! first file to read. What becomes of a session then is in `issue/session.rs`; `block` shuts people out, `leash` hangs up, and `store` says
+//! where all of it is kept. A module uses only modules listed above it (`tests/architecture.rs`).
 
 // ids, lifetimes, what a caller asks for, secret types, clock; no I/O
 pub(crate) mod domain;

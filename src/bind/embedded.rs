@@ -142,11 +142,12 @@ impl Memory {
     /// Looks at all users unless one is named.
     pub(super) fn list(&self, which: &Which, most: usize) -> Vec<Binding> {
         let now = self.now();
+        let meant = |binding: &&Binding| binding.known_until() > now && which.takes(binding, now);
+        let of_user = |sessions: Arc<Mutex<Sessions>>| held(&sessions).bindings.iter().filter(meant).cloned().collect::<Vec<_>>();
         let mut found: Vec<Binding> = match &which.user {
-            Some(user) => self.of(user),
-            None => self.users.iter().flat_map(|(user, _)| self.of(&user)).collect(),
+            Some(user) => self.users.get(user).map(of_user).unwrap_or_default(),
+            None => self.users.iter().flat_map(|(_, sessions)| of_user(sessions)).collect(),
         };
-        found.retain(|binding| which.takes(binding, now));
         found.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
         found.truncate(most);
         found

@@ -404,6 +404,11 @@ impl Bindings {
         }
     }
 
+    /// Whether other replicas end sessions too.
+    pub(crate) fn are_shared(&self) -> bool {
+        matches!(self, Self::Shared(..))
+    }
+
     /// Sessions whose call somebody began to hang up and did not: another replica that is gone, or this process before it was restarted.
     pub(crate) async fn left_to_hang_up(&self, most: usize) -> Result<Vec<Binding>, StoreDown> {
         match self {

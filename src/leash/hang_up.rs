@@ -18,6 +18,8 @@ use crate::provider::{Calls, HungUp};
 use crate::telemetry::metrics::{Metrics, OutcomeLabel};
 
 const AT_ONCE: usize = 32;
+/// Calls taken up at one look.
+const TAKEN_UP: usize = 10_000;
 const LOOK_AROUND: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -64,14 +66,17 @@ impl HangUps {
         });
     }
 
-    /// Takes up what was begun before this process was there, or by a replica that is gone; for as long as the process lives.
+    /// Takes up what was begun before this process was there; and for as long as it lives, what was begun by a replica that is gone.
     pub(crate) fn take_up(&self) {
         let hang_ups = self.clone();
         self.0.runtime.spawn(async move {
             loop {
                 // What cannot be read now is looked for again.
-                for binding in hang_ups.0.bindings.left_to_hang_up(AT_ONCE).await.unwrap_or_default() {
+                for binding in hang_ups.0.bindings.left_to_hang_up(TAKEN_UP).await.unwrap_or_default() {
                     hang_ups.start(binding);
+                }
+                if !hang_ups.0.bindings.are_shared() {
+                    return;
                 }
                 sleep(LOOK_AROUND).await;
             }
