@@ -6,12 +6,14 @@ use crate::app::App;
 use crate::config::check::exact_origin;
 use crate::config::load::{Environ, from_text};
 use crate::config::{SignIn, finish};
-use crate::domain::secret::random_secret;
+use crate::domain::secret::{Secret, random_secret};
 use crate::sandbox::{AUDIENCE, Keys, Scenario, World};
 use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
 const PSEUDONYM: &str = "EPHEMINT_DEV_PSEUDONYM_KEY";
+/// Where the admin token of a development world is.
+const ADMIN: &str = "EPHEMINT_DEV_ADMIN_TOKEN";
 
 #[derive(clap::Args)]
 pub(super) struct DevArguments {
@@ -50,6 +52,8 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     let no_random = |_| "the operating system gives no random numbers".to_owned();
     let key = random_secret("sk-sandbox-").map_err(no_random)?;
     environ.insert(KEY.into(), key.reveal().to_owned());
+    let admin = random_secret("dev-").map_err(no_random)?;
+    environ.insert(ADMIN.into(), admin.reveal().to_owned());
     environ.insert(PSEUDONYM.into(), random_secret("").map_err(no_random)?.reveal().to_owned());
     // Settings of a service on the same machine are none of this one's.
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
@@ -69,7 +73,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     let (url, token_route) = (world.url().to_owned(), world.token_route());
     world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
-    Ok(serve(config, token_route, |app| welcome(app, &url, live, open)))
+    Ok(serve(config, token_route, |app| welcome(app, &url, &admin, live, open)))
 }
 
 fn origin(text: &str) -> Result<String, String> {
@@ -94,6 +98,7 @@ allowed_origins = {origins:?}
 workers = 1
 [admin]
 listen = "127.0.0.1:{admin_port}"
+token = "env://{ADMIN}"
 open_metrics = true
 [privacy]
 pseudonym_key = "env://{PSEUDONYM}"
@@ -129,8 +134,9 @@ log_format = "pretty"
     )
 }
 
-fn welcome(app: &App, world: &str, live: bool, open: bool) {
+fn welcome(app: &App, world: &str, token: &Secret, live: bool, open: bool) {
     let (service, admin) = (format!("http://{}", app.public_address()), format!("http://{}", app.admin_address()));
+    let token = token.reveal();
     let upstream = if live {
         "sandbox   (sign-in only; sessions are OpenAI's and cost money)"
     } else {
@@ -149,6 +155,10 @@ Ephemint is running, on this machine only. Ctrl-C ends it.
 Open the first of these, sign in as alice and talk. Or trade her token for a client secret by hand:
 
   curl -s -X POST {service}/v1/realtime/client_secrets -H "Authorization: Bearer $(curl -s {service}/dev/token -H 'Content-Type: application/json' -d '{{"user":"alice"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"
+
+Then see her session as an operator does, who may also end it, block her or stop everything (deploy/docs/sessions.md):
+
+  curl -s {admin}/admin/v1/sessions -H "Authorization: Bearer {token}"
 
 Every mint and every refusal is written down; here are the entries:
 "#

@@ -58,6 +58,10 @@ fn the_banner_says_where_everything_is_and_the_curl_line_works_as_it_stands() {
     assert_eq!(answer["session"]["model"], "gpt-realtime-2.1", "{answer:#}");
     let entry = sandbox.running.printed("entry", |line| serde_json::from_str::<Value>(line).ok());
     assert_eq!((&entry["outcome"], &entry["status"]), (&json!("minted"), &json!(200)), "{entry:#}");
+    let line = sandbox.running.printed("command", |line| line.contains("/admin/v1/sessions").then(|| line.trim().to_owned()));
+    let output = Command::new("sh").arg("-c").arg(&line).output().expect("a shell");
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!(list["data"][0]["state"], "issued", "{list:#}");
     let banner = sandbox.running.stdout();
     for word in ["this machine only", "Ctrl-C", "/docs", "/metrics", "costs money", "alice"] {
         assert!(banner.contains(word), "{word} in {banner}");
