@@ -23,7 +23,7 @@ pub(crate) mod telemetry;
 // the only builder of HTTP clients
 pub(crate) mod outbound;
 // what must survive a restart, on this machine
-#[expect(dead_code, reason = "the stages that put their changes here follow")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the stages that put their changes here follow"))]
 pub(crate) mod durable;
 // env://, file://
 pub(crate) mod secrets;
