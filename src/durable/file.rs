@@ -17,8 +17,11 @@ const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 const FORMAT: (&str, &str) = ("format", "ephemint 1");
 /// The first bytes of every file of redb.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
-/// Everything is in the callers' memory as well, so little is cached.
-const CACHE: usize = 2 << 20;
+/// Bytes. Everything is in the callers' memory as well, so little is cached: what a busy service changes over and over.
+const CACHE: usize = 16 << 20;
+
+/// A file that is longer than this, in bytes, and in use for less than a quarter, is made shorter at the start.
+const LONG: u64 = 16 << 20;
 
 /// Why the file is not opened. It is left as it was found.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +83,7 @@ impl File {
         let database = match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
             Err(error) => return Err(Unopened::Io(path.into(), error)),
-            Ok(_there) => existing(path)?,
+            Ok(_there) => shortened(path, existing(path)?)?,
         };
         Ok(Self { path: path.into(), database: Mutex::new(Some(database)) })
     }
@@ -221,6 +224,31 @@ fn existing(path: &Path) -> Result<Database, Unopened> {
         }
         (_, _, Some(format)) => Err(Unopened::Version(path.into(), format)),
         (_, _, None) => Err(Unopened::Foreign(path.into())),
+    }
+}
+
+/// Gives back what a larger past left unused. A file that cannot be made shorter, on a full disk for example, is good as it is.
+fn shortened(path: &Path, mut database: Database) -> Result<Database, Unopened> {
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if length <= LONG {
+        return Ok(database);
+    }
+    let shorten = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        if stats.allocated_pages().saturating_mul(stats.page_size() as u64) < length / 4 {
+            database.compact()?;
+        }
+        Ok(())
+    };
+    match guarded(shorten) {
+        Ok(()) => Ok(database),
+        Err(error) => {
+            tracing::warn!(%error, "the file of the durable store stays longer than it need be");
+            drop(database);
+            existing(path)
+        }
     }
 }
 

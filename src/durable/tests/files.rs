@@ -107,8 +107,7 @@ async fn no_damaged_byte_is_believed() {
     let path = filled(&folder).await;
     let content = std::fs::read(&path).unwrap();
     let mut found = 0;
-    // Beyond the header, whose two halves stand in for each other.
-    for at in (4096..content.len()).step_by(content.len() / 150) {
+    for at in (0..4096).step_by(31).chain((4096..content.len()).step_by(content.len() / 150)) {
         let mut damaged = content.clone();
         damaged[at] ^= 0x20;
         std::fs::write(&path, &damaged).unwrap();
@@ -117,6 +116,7 @@ async fn no_damaged_byte_is_believed() {
                 found += 1;
                 assert!(std::fs::read(&path).unwrap() == damaged, "it was changed");
             }
+            Err(Unopened::Foreign(_)) if at < 9 => {}
             Err(other) => panic!("{at}: {other}"),
             Ok(durable) => {
                 assert_eq!(entries(&durable, Table::Sessions).len(), KEYS as usize, "{at}");

@@ -1,9 +1,14 @@
 use super::*;
 
 const LIVE: u32 = 10_000;
-const CHANGES: u32 = 1_000_000;
+/// Ten times all that lives at once. With a million the file is not larger.
+const CHANGES: u32 = 200_000;
 
-/// Puts and removes over a window of live keys, as sessions come and go.
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
+
+/// As sessions come and go.
 #[tokio::test]
 async fn the_file_stays_small_however_much_comes_and_goes() {
     let folder = TempDir::new().unwrap();
@@ -15,12 +20,38 @@ async fn the_file_stays_small_however_much_comes_and_goes() {
         let last = durable.put(Table::Sessions, &change.wrapping_sub(LIVE).to_be_bytes(), None);
         if change % 1000 == 0 {
             durable.settled(last).await.unwrap();
-            largest = largest.max(std::fs::metadata(&path).unwrap().len());
+            largest = largest.max(length(&path));
         }
     }
     durable.close(BOUND).await.unwrap();
-    eprintln!("largest {largest}, closed {}", std::fs::metadata(&path).unwrap().len());
+    assert!(largest < 4 << 20, "{largest} bytes for {LIVE} entries of 104");
     let durable = open(&path).unwrap();
     assert_eq!(entries(&durable, Table::Sessions).len(), LIVE as usize);
-    eprintln!("opened {}", std::fs::metadata(&path).unwrap().len());
+}
+
+#[tokio::test]
+async fn a_start_gives_back_what_a_larger_past_left_unused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let durable = open(&path).unwrap();
+    let put = async |table, keys: u32, value: Option<&[u8]>| {
+        for key in 0..keys {
+            let _ = durable.put(table, &key.to_be_bytes(), value);
+        }
+        durable.settled(durable.write([])).await.unwrap();
+    };
+    // What stays is at the end of the file.
+    put(Table::Counts, 300, Some(&[7; 100_000])).await;
+    put(Table::Sessions, LIVE, Some(&[7; 100])).await;
+    put(Table::Counts, 300, None).await;
+    durable.close(BOUND).await.unwrap();
+    let before = length(&path);
+    assert!(before > 16 << 20, "{before}");
+    let durable = open(&path).unwrap();
+    assert_eq!(entries(&durable, Table::Sessions).len(), LIVE as usize);
+    assert!(entries(&durable, Table::Counts).is_empty());
+    assert!(length(&path) < before / 4, "{} of {before}", length(&path));
+    durable.settled(durable.put(Table::Sessions, b"more", Some(b"x"))).await.unwrap();
+    durable.close(BOUND).await.unwrap();
+    assert_eq!(entries(&open(&path).unwrap(), Table::Sessions).len(), LIVE as usize + 1);
 }
