@@ -118,7 +118,10 @@ impl File {
 
     pub(super) fn close(&self) {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _crash_safe = guarded(|| Ok(drop(database)));
+        let _crash_safe = guarded(|| {
+            drop(database);
+            Ok(())
+        });
     }
 }
 

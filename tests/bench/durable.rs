@@ -142,17 +142,17 @@ async fn change(durable: &Durable, entries: impl Iterator<Item = u32>, value: Op
 }
 
 async fn close(durable: &Durable) {
-    durable.close(Duration::from_secs(60)).await.unwrap();
+    durable.close(Duration::from_mins(1)).await.unwrap();
 }
 
 async fn report(name: &str, path: &Path) {
     let before = std::fs::metadata(path).unwrap().len();
     let start = Instant::now();
     let durable = open(path);
-    let opened = start.elapsed();
+    let (opened, start) = (start.elapsed(), Instant::now());
     let mut count = 0_u32;
     durable.read(Table::Sessions, |_, _| count += 1).unwrap();
-    let read = start.elapsed() - opened;
+    let read = start.elapsed();
     close(&durable).await;
     let after = std::fs::metadata(path).unwrap().len();
     let megabytes = |bytes: u64| bytes / 1_000_000;

@@ -17,10 +17,9 @@ async fn write_until_killed(folder: PathBuf) {
     let count = |writer: u8| {
         let durable = durable.clone();
         async move {
-            let mut count =
+            let before =
                 entries(&durable, Table::Counts).iter().find(|(key, _)| *key == [writer]).map_or(0, |(_, value)| number(value));
-            loop {
-                count += 1;
+            for count in before + 1.. {
                 let value: Box<[u8]> = count.to_be_bytes().into();
                 let change = |table| Change { table, key: [writer].into(), value: Some(value.clone()) };
                 durable.settled(durable.write([Table::Counts, Table::Sessions].map(change))).await.unwrap();

@@ -41,9 +41,9 @@ async fn a_start_gives_back_what_a_larger_past_left_unused() {
         durable.settled(durable.write([])).await.unwrap();
     };
     // What stays is at the end of the file.
-    put(Table::Counts, 300, Some(&[7; 100_000])).await;
+    put(Table::Counts, 3000, Some(&[7; 10_000])).await;
     put(Table::Sessions, LIVE, Some(&[7; 100])).await;
-    put(Table::Counts, 300, None).await;
+    put(Table::Counts, 3000, None).await;
     durable.close(BOUND).await.unwrap();
     let before = length(&path);
     assert!(before > 16 << 20, "{before}");
