@@ -22,7 +22,7 @@ async fn write_until_killed(folder: PathBuf) {
             for count in before + 1.. {
                 let value: Box<[u8]> = count.to_be_bytes().into();
                 let change = |table| Change { table, key: [writer].into(), value: Some(value.clone()) };
-                durable.settled(durable.write([Table::Counts, Table::Sessions].map(change))).await.unwrap();
+                written(&durable, durable.write([Table::Counts, Table::Sessions].map(change))).await;
                 say(&format!("settled {writer} {count}"));
             }
         }

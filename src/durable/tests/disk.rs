@@ -47,7 +47,7 @@ async fn on_a_full_disk_changes_wait_and_are_written_when_there_is_space_again()
     let (path, failures) = (disk.join("store"), Counter::default());
     let durable = Durable::open(&path, failures.clone()).unwrap();
     let put = |key: u32| durable.put(Table::Sessions, &key.to_be_bytes(), Some(&[7; 1000]));
-    durable.settled(put(0)).await.unwrap();
+    written(&durable, put(0)).await;
     fill(&disk);
     let mut key = 1;
     while durable.settled(put(key)).await.is_ok() {
@@ -63,8 +63,8 @@ async fn on_a_full_disk_changes_wait_and_are_written_when_there_is_space_again()
     until(|| failures.get() >= tries).await;
     std::fs::remove_file(disk.join("filler")).unwrap();
     until(|| durable.healthy()).await;
-    durable.settled(late).await.unwrap();
-    durable.settled(put(key + 2)).await.unwrap();
+    written(&durable, late).await;
+    written(&durable, put(key + 2)).await;
     durable.close(BOUND).await.unwrap();
     let durable = open(&path).unwrap();
     let found: Vec<_> = entries(&durable, Table::Sessions).into_iter().map(|(key, _)| key).collect();
@@ -78,7 +78,7 @@ async fn with_a_full_disk_the_end_comes_in_time_and_the_next_start_needs_no_spac
     let (path, failures) = (disk.join("store"), Counter::default());
     let durable = Durable::open(&path, failures.clone()).unwrap();
     let put = |durable: &Durable, key: u32| durable.put(Table::Sessions, &key.to_be_bytes(), Some(&[7; 1000]));
-    durable.settled(put(&durable, 0)).await.unwrap();
+    written(&durable, put(&durable, 0)).await;
     fill(&disk);
     let mut key = 1;
     while durable.settled(put(&durable, key)).await.is_ok() {
@@ -90,7 +90,7 @@ async fn with_a_full_disk_the_end_comes_in_time_and_the_next_start_needs_no_spac
     let durable = open(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(entries(&durable, Table::Sessions).len(), key as usize);
     std::fs::remove_file(disk.join("filler")).unwrap();
-    durable.settled(put(&durable, key)).await.unwrap();
+    written(&durable, put(&durable, key)).await;
 }
 
 #[tokio::test]

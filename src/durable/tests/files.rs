@@ -134,7 +134,7 @@ async fn a_crash_while_the_file_is_made_does_not_keep_the_next_start_from_it() {
     let path = folder.path().join("store");
     std::fs::write(folder.path().join("store.new-0123456789abcdef"), b"half").unwrap();
     let durable = open(&path).unwrap();
-    durable.settled(durable.put(Table::Counts, b"key", Some(b"x"))).await.unwrap();
+    written(&durable, durable.put(Table::Counts, b"key", Some(b"x"))).await;
     let names = || std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(names(), 2, "the store and what was left behind");
     durable.close(BOUND).await.unwrap();

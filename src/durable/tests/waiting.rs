@@ -13,11 +13,11 @@ fn while_busy(durable: &Durable, mut work: impl FnMut()) {
 
 async fn opened(folder: &TempDir) -> Durable {
     let durable = open(&folder.path().join("store")).unwrap();
-    durable.settled(durable.put(Table::Blocks, b"one", Some(b"x"))).await.unwrap();
+    written(&durable, durable.put(Table::Blocks, b"one", Some(b"x"))).await;
     durable
 }
 
-fn put(durable: &Durable, key: usize) -> super::super::Ticket {
+fn put(durable: &Durable, key: usize) -> Ticket {
     durable.put(Table::Counts, &key.to_be_bytes(), Some(b"x"))
 }
 
@@ -52,11 +52,11 @@ async fn too_much_is_lost_and_unhealthy_until_it_is_written_and_is_all_there_in_
     for ticket in late {
         assert!(durable.settled(*ticket).await.is_err());
     }
-    durable.settled(*first).await.unwrap();
+    written(&durable, *first).await;
     while !durable.healthy() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    durable.settled(durable.write([])).await.unwrap();
+    written(&durable, durable.write([])).await;
     assert_eq!(entries(&durable, Table::Counts).len(), FREE + 2);
 }
 
