@@ -46,6 +46,11 @@ impl Journal {
         }
     }
 
+    /// Whether what is changed now can be expected to be on disk soon.
+    pub(crate) fn takes_more(&self) -> Result<(), StoreDown> {
+        if self.0.as_ref().is_none_or(|durable| durable.healthy()) { Ok(()) } else { Err(StoreDown) }
+    }
+
     /// Waits until all changes so far are on disk.
     pub(crate) async fn settled(&self) -> Result<(), StoreDown> {
         match &self.0 {

@@ -60,6 +60,8 @@ impl Ledger {
         ttl: Ttl,
         is_open: impl AsyncFn(SessionId) -> Result<bool, StoreDown>,
     ) -> Result<(Option<Standing>, Hold), Denied> {
+        // Otherwise what is refused in the end would still be added to what waits for the disk.
+        self.journal.takes_more()?;
         let claim = match retry_of {
             Some(key) => Some(self.records.claim(user, key, patience).await?),
             None => None,

@@ -7,17 +7,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 use super::Table;
 use super::committer::Group;
+use super::held::Held;
 
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 const FORMAT: (&str, &str) = ("format", "ephemint 1");
 /// The first bytes of every file of redb.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
-/// Everything is in the callers' memory as well, so little is cached.
-const CACHE: usize = 2 << 20;
+/// Bytes. Everything is in the callers' memory as well, so little is cached: what a busy service changes over and over.
+const CACHE: usize = 16 << 20;
+
+/// A file that is longer than this, in bytes, and in use for less than a quarter, is made shorter at the start.
+const LONG: u64 = 16 << 20;
 
 /// Why the file is not opened. It is left as it was found.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,23 @@ pub(super) enum Unwritten {
     Panicked,
 }
 
+impl Unwritten {
+    /// The file at `path` is not opened because of this.
+    fn of(self, path: &Path) -> Unopened {
+        match self {
+            Self::Reopen(unopened) => unopened,
+            Self::Store(redb::Error::DatabaseAlreadyOpen) => Unopened::InUse(path.into()),
+            Self::Store(redb::Error::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                Unopened::Io(path.into(), error)
+            }
+            Self::Store(error) => Unopened::Damaged(path.into(), error.to_string()),
+            Self::Panicked => Unopened::Damaged(path.into(), "it contradicts itself".into()),
+        }
+    }
+}
+
+type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 pub(super) struct File {
     path: PathBuf,
     /// `None` after a failed commit, until it is opened anew, and at the end.
@@ -62,26 +83,25 @@ impl File {
         let database = match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
             Err(error) => return Err(Unopened::Io(path.into(), error)),
-            Ok(_there) => existing(path)?,
+            Ok(_there) => shortened(path, existing(path)?)?,
         };
         Ok(Self { path: path.into(), database: Mutex::new(Some(database)) })
     }
 
     pub(super) fn read(&self, table: Table, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), Unopened> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = &*database else { return Err(Unopened::InUse(self.path.clone())) };
+        let Some(database) = &*database else {
+            return Err(Unopened::Io(self.path.clone(), io::Error::other("it is being opened anew, or closed")));
+        };
         guarded(|| {
-            let table = match database.begin_read()?.open_table(definition(table)) {
-                Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-                table => table?,
-            };
+            let Some(table) = opened(&database.begin_read()?, table)? else { return Ok(()) };
             for entry in table.iter()? {
                 let (key, value) = entry?;
                 each(key.value(), value.value());
             }
             Ok(())
         })
-        .map_err(|error| Unopened::Damaged(self.path.clone(), error.to_string()))
+        .map_err(|error| error.of(&self.path))
     }
 
     /// Writes `group` in one transaction. After a failure the next call opens the file anew.
@@ -97,7 +117,11 @@ impl File {
     }
 
     pub(super) fn close(&self) {
-        drop(self.database.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _crash_safe = guarded(|| {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -131,26 +155,50 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     })
 }
 
-/// Makes the file, readable by its owner alone. A crash in between leaves an empty or unmarked file, which the next start refuses.
+/// Makes the file, readable by its owner alone: beside its place, and there only once it is whole. A crash may leave one named
+/// `*.new-*`, which nothing reads.
 fn create(path: &Path) -> Result<Database, Unopened> {
-    let failed = |error: redb::Error| Unopened::Io(path.into(), io::Error::other(error));
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| Unopened::Io(path.into(), error))?;
-    let database = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(error.into()))?;
-    let begin = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
-        Ok(transaction.commit()?)
-    };
-    begin().map_err(failed)?;
-    Ok(database)
+    let failed = |error| Unopened::Io(path.into(), error);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".new-{:016x}", fastrand::u64(..)));
+    let made = begun(Path::new(&beside)).and_then(|database| {
+        // Unlike a rename, a link never replaces what another process put there meanwhile.
+        std::fs::hard_link(&beside, path)?;
+        Ok(database)
+    });
+    let removed = std::fs::remove_file(&beside);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => existing(path),
+        Err(error) => Err(failed(error)),
+        Ok(database) => {
+            removed.and_then(|()| sync_folder(path)).map_err(failed)?;
+            Ok(database)
+        }
+    }
 }
 
+fn begun(path: &Path) -> io::Result<Database> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let begin = || -> Result<Database, redb::Error> {
+        let database = builder().create(path)?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
+        transaction.commit()?;
+        Ok(database)
+    };
+    begin().map_err(|error| match error {
+        redb::Error::Io(error) => error,
+        error => io::Error::other(error),
+    })
+}
+
+/// Without it, a crash of the machine could forget the file's name.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Opens and repairs the file; it is written only once it is known to be ours and whole.
 fn existing(path: &Path) -> Result<Database, Unopened> {
     let unread = |error| Unopened::Io(path.into(), error);
     if !std::fs::metadata(path).map_err(unread)?.is_file() {
@@ -158,31 +206,82 @@ fn existing(path: &Path) -> Result<Database, Unopened> {
     }
     let mut start = Vec::new();
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(unread)?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(unread)?;
+    (&file).take(MAGIC.len() as u64).read_to_end(&mut start).map_err(unread)?;
     if start.is_empty() {
         return Err(Unopened::Empty(path.into()));
     }
     if start != MAGIC {
         return Err(Unopened::Foreign(path.into()));
     }
-    let open = || Database::builder().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
-    let database = match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(database)) => database,
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(Unopened::InUse(path.into())),
-        Ok(Err(error)) => return Err(Unopened::Damaged(path.into(), error.to_string())),
-        Err(_panic) => return Err(Unopened::Damaged(path.into(), "it contradicts itself".into())),
+    let open = || -> Result<_, redb::Error> {
+        let held = Held::new(file)?;
+        let database = builder().set_check_integrity_on_open(true).create_with_backend(held.clone())?;
+        let format = format(&database)?;
+        Ok((held, database, format))
     };
-    let format = guarded(|| {
-        let meta = match database.begin_read()?.open_table(META) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            meta => meta?,
-        };
-        Ok(meta.get(FORMAT.0)?.map(|format| format.value().to_owned()))
-    });
-    match format {
-        Ok(Some(format)) if format == FORMAT.1 => Ok(database),
-        Ok(Some(format)) => Err(Unopened::Version(path.into(), format)),
-        Ok(None) => Err(Unopened::Foreign(path.into())),
-        Err(error) => Err(Unopened::Damaged(path.into(), error.to_string())),
+    match guarded(open).map_err(|error| error.of(path))? {
+        (held, database, Some(format)) if format == FORMAT.1 => {
+            held.release().map_err(unread)?;
+            Ok(database)
+        }
+        (_, _, Some(format)) => Err(Unopened::Version(path.into(), format)),
+        (_, _, None) => Err(Unopened::Foreign(path.into())),
+    }
+}
+
+/// Gives back what a larger past left unused. A file that cannot be made shorter, on a full disk for example, is good as it is.
+fn shortened(path: &Path, mut database: Database) -> Result<Database, Unopened> {
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if length <= LONG {
+        return Ok(database);
+    }
+    let shorten = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        if stats.allocated_pages().saturating_mul(stats.page_size() as u64) < length / 4 {
+            database.compact()?;
+        }
+        Ok(())
+    };
+    match guarded(shorten) {
+        Ok(()) => Ok(database),
+        Err(error) => {
+            tracing::warn!(%error, "the file of the durable store stays longer than it need be");
+            drop(database);
+            existing(path)
+        }
+    }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// The format that the file names, nothing for one of another program. Fails also where a table of ours has other types.
+fn format(database: &Database) -> Result<Option<String>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. } | TableError::TableIsMultimap(_)) => {
+            return Ok(None);
+        }
+        meta => meta?,
+    };
+    let format = meta.get(FORMAT.0)?.map(|format| format.value().to_owned());
+    if format.as_deref() == Some(FORMAT.1) {
+        for table in Table::ALL {
+            opened(&transaction, table)?;
+        }
+    }
+    Ok(format)
+}
+
+/// Nothing for a table that was never written.
+fn opened(transaction: &ReadTransaction, table: Table) -> Result<Option<Entries>, redb::Error> {
+    match transaction.open_table(definition(table)) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => Ok(Some(table?)),
     }
 }
