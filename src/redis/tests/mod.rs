@@ -17,7 +17,7 @@ use server::{RedisCluster, RedisServer};
 
 fn store(url: String, deadline: Duration) -> Arc<Redis> {
     let origin = Origin::parse(&Secret::from(url)).expect("a URL");
-    Arc::new(Redis::connect(origin, "test".into(), deadline, &Metrics::new()))
+    Arc::new(Redis::connect(origin, "test".into(), deadline, &Metrics::new(Duration::ZERO).0))
 }
 
 /// Many calls, of which most are dropped while they are under way; each of the others gets its own answer.
