@@ -53,7 +53,7 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
 }
 
 /// For the log: what the server or the system says. Neither the URL nor what was sent is part of it.
-pub(super) fn describe(error: RedisError) -> String {
+pub(super) fn describe(error: &RedisError) -> String {
     let said = match error.kind() {
         ErrorKind::Io => error.source().map(ToString::to_string),
         ErrorKind::Server(_) | ErrorKind::Extension => error.detail().map(ToOwned::to_owned),

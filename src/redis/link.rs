@@ -149,8 +149,8 @@ async fn keep(origin: Arc<Origin>, deadline: Duration, state: watch::Sender<Stat
                 }
             }
             failed => {
-                let cause =
-                    failed.map_or_else(|_| NO_ANSWER.to_owned(), |refused| refused.err().map(describe).unwrap_or_default());
+                let cause = failed
+                    .map_or_else(|_| NO_ANSWER.to_owned(), |refused| refused.err().as_ref().map(describe).unwrap_or_default());
                 if told.as_ref() != Some(&cause) {
                     tracing::error!(cause, "the store cannot be reached; it is tried again");
                 }

@@ -126,7 +126,7 @@ impl Redis {
                 self.keeper.answered();
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(self.failed(error, generation)),
+            Ok(Err(error)) => Err(self.failed(&error, generation)),
             Err(_) => {
                 self.keeper.unanswered(generation);
                 Err(Unavailable::Timeout)
@@ -134,11 +134,11 @@ impl Redis {
         }
     }
 
-    fn failed(&self, error: RedisError, generation: u64) -> Unavailable {
-        let unavailable = Unavailable::from(&error);
+    fn failed(&self, error: &RedisError, generation: u64) -> Unavailable {
+        let unavailable = Unavailable::from(error);
         match unavailable {
             Unavailable::Timeout => self.keeper.unanswered(generation),
-            _ if is_fatal(&error) => self.keeper.give_up(generation),
+            _ if is_fatal(error) => self.keeper.give_up(generation),
             Unavailable::Refused | Unavailable::Script => self.tell(error),
             Unavailable::Connection => {}
         }
@@ -146,7 +146,7 @@ impl Redis {
     }
 
     /// At most once a second: what fails, fails with every call.
-    fn tell(&self, error: RedisError) {
+    fn tell(&self, error: &RedisError) {
         let now = self.start.elapsed().as_secs() + 1;
         if self.told.swap(now, Ordering::Relaxed) != now {
             tracing::error!(cause = describe(error), "the store does not do what it is asked");

@@ -1,7 +1,11 @@
 //! Against a real server.
 
 #[path = "../../../tests/support/redis.rs"]
-#[expect(dead_code, reason = "it is for all tests, and these use a part of it")]
+#[expect(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "it is for all tests, and these use a part of it; tests read clocks of their own"
+)]
 mod server;
 
 use std::sync::Arc;
