@@ -1,5 +1,7 @@
 //! Why the store did not answer. Neither the URL nor a key is ever part of it.
 
+use std::error::Error as _;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// The store did not do what it was asked, as far as we know.
@@ -42,4 +44,21 @@ impl From<&RedisError> for Unavailable {
             _ => Self::Connection,
         }
     }
+}
+
+/// Whether the connection that it came on is of no use any more: it broke off, or whoever is at its other end is no master.
+pub(super) fn is_fatal(error: &RedisError) -> bool {
+    let no_master = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
+    Unavailable::from(error) == Unavailable::Connection || no_master.contains(&error.kind())
+}
+
+/// For the log: what the server or the system says. Neither the URL nor what was sent is part of it.
+pub(super) fn describe(error: &RedisError) -> String {
+    let said = match error.kind() {
+        ErrorKind::Io => error.source().map(ToString::to_string),
+        ErrorKind::Server(_) | ErrorKind::Extension => error.detail().map(ToOwned::to_owned),
+        _ => None,
+    };
+    let name = error.code().unwrap_or_else(|| error.category());
+    said.map_or_else(|| name.to_owned(), |said| format!("{name}: {said}"))
 }

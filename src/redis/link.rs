@@ -9,12 +9,13 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::failure::Unavailable;
+use super::failure::describe;
 use super::origin::Origin;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const NO_ANSWER: &str = "no answer within two seconds";
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// A connection on which so many calls in a row got no answer is given up: whoever was at its other end may be gone.
 const SILENT: u32 = 3;
@@ -55,6 +56,8 @@ pub(super) struct Keeper {
 struct Shared {
     /// Which connection it is by now.
     generation: AtomicU64,
+    /// The newest connection that was given up.
+    given_up: AtomicU64,
     /// Calls in a row that got no answer.
     silent: AtomicU32,
     broken: Notify,
@@ -89,56 +92,75 @@ impl Keeper {
         }
     }
 
-    /// A call failed; on which connection, if it had one.
-    pub(super) fn failed(&self, why: Unavailable, generation: Option<u64>) {
-        let broken = match why {
-            Unavailable::Timeout => self.shared.silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT,
-            // A refusal may be that of a master that is one no more.
-            Unavailable::Connection | Unavailable::Refused => {
-                generation.is_some_and(|generation| generation == self.shared.generation.load(Ordering::Relaxed))
-            }
-            Unavailable::Script => false,
-        };
-        if broken {
+    /// No answer came in time on this connection.
+    pub(super) fn unanswered(&self, generation: u64) {
+        // Of a connection before, it says nothing of this one.
+        if self.is_current(generation) && self.shared.silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT {
+            self.give_up(generation);
+        }
+    }
+
+    /// This connection is of no use any more. It is made anew once, however many calls say so.
+    pub(super) fn give_up(&self, generation: u64) {
+        if self.is_current(generation) {
+            self.shared.given_up.fetch_max(generation, Ordering::Relaxed);
             self.shared.broken.notify_one();
+        }
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        generation == self.shared.generation.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// Until this connection is given up.
+    async fn gone(&self, generation: u64) {
+        while self.given_up.load(Ordering::Relaxed) < generation {
+            self.broken.notified().await;
         }
     }
 }
 
 /// Until nobody is left who could use it.
 async fn keep(origin: Arc<Origin>, deadline: Duration, state: watch::Sender<State>, shared: Arc<Shared>) {
-    let (mut pause, mut told) = (PAUSES.0, false);
+    let mut pause = PAUSES.0;
+    // The cause that was logged last.
+    let mut told = None;
     while !state.is_closed() {
         match timeout(CONNECT_TIMEOUT, origin.connect(deadline)).await {
             Ok(Ok(link)) => {
-                if told {
+                if told.take().is_some() {
                     tracing::info!("the store is reached again");
                 }
-                (pause, told) = (PAUSES.0, false);
+                pause = PAUSES.0;
                 let generation = shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
                 shared.silent.store(0, Ordering::Relaxed);
+                let made = Instant::now();
                 state.send_replace(State::Up(generation, link));
                 tokio::select! {
-                    () = shared.broken.notified() => {}
+                    () = shared.gone(generation) => {}
                     () = state.closed() => return,
                 }
                 state.send_replace(State::Connecting);
+                // Whoever refuses again and again is not asked without a break.
+                if made.elapsed() < PAUSES.1 {
+                    sleep(pause).await;
+                }
             }
             failed => {
-                if !told {
-                    tracing::error!(cause = cause(failed.err().is_some()), "the store cannot be reached; it is tried again");
+                let cause = failed
+                    .map_or_else(|_| NO_ANSWER.to_owned(), |refused| refused.err().as_ref().map(describe).unwrap_or_default());
+                if told.as_ref() != Some(&cause) {
+                    tracing::error!(cause, "the store cannot be reached; it is tried again");
                 }
-                told = true;
+                told = Some(cause);
                 state.send_replace(State::Down);
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
         }
     }
-}
-
-fn cause(timed_out: bool) -> &'static str {
-    if timed_out { "no connection within two seconds" } else { "refused" }
 }
 
 /// See [`super::Redis::listen`].

@@ -7,17 +7,21 @@ mod failure;
 mod link;
 mod origin;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use failure::Unavailable;
+use failure::{describe, is_fatal};
 use link::{Keeper, Link};
 pub(crate) use origin::{BadUrl, Origin};
 pub(crate) use script::Script;
@@ -35,6 +39,9 @@ pub(crate) struct Redis {
     keeper: Keeper,
     turns: Semaphore,
     failures: Family<KindLabel, Counter>,
+    start: Instant,
+    /// In which second since the start a refusal was logged last.
+    told: AtomicU64,
 }
 
 impl Redis {
@@ -49,6 +56,8 @@ impl Redis {
             origin,
             turns: Semaphore::new(AT_ONCE),
             failures: metrics.store_failures.clone(),
+            start: Instant::now(),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -96,31 +105,51 @@ impl Redis {
     }
 
     async fn bounded<T>(&self, call: impl AsyncFnOnce(Link) -> Result<T, RedisError>) -> Result<T, Unavailable> {
-        let answered = timeout(self.deadline, self.in_turn(call)).await;
-        let outcome = answered.unwrap_or(Err((Unavailable::Timeout, None)));
-        outcome.map_err(|(unavailable, generation)| {
-            self.keeper.failed(unavailable, generation);
+        let outcome = self.in_time(call).await;
+        if let Err(unavailable) = outcome {
             self.failures.get_or_create(&KindLabel { kind: unavailable.kind() }).inc();
-            unavailable
-        })
+        }
+        outcome
     }
 
-    async fn in_turn<T>(&self, call: impl AsyncFnOnce(Link) -> Result<T, RedisError>) -> Result<T, (Unavailable, Option<u64>)> {
-        // The semaphore is never closed.
-        let _turn = self.turns.acquire().await;
-        let (generation, link) = self.keeper.link().await.ok_or((Unavailable::Connection, None))?;
-        match call(link).await {
-            Ok(answer) => {
+    async fn in_time<T>(&self, call: impl AsyncFnOnce(Link) -> Result<T, RedisError>) -> Result<T, Unavailable> {
+        let deadline = Instant::now() + self.deadline;
+        let ready = async {
+            // The semaphore is never closed.
+            let turn = self.turns.acquire().await;
+            self.keeper.link().await.map(|(generation, link)| (turn, generation, link))
+        };
+        let ready = timeout_at(deadline, ready).await.map_err(|_| Unavailable::Timeout)?;
+        let (_turn, generation, link) = ready.ok_or(Unavailable::Connection)?;
+        match timeout_at(deadline, call(link)).await {
+            Ok(Ok(answer)) => {
                 self.keeper.answered();
                 Ok(answer)
             }
-            Err(error) => {
-                let unavailable = Unavailable::from(&error);
-                if unavailable == Unavailable::Script {
-                    tracing::error!(code = error.code(), detail = error.detail(), "a script failed at Redis");
-                }
-                Err((unavailable, Some(generation)))
+            Ok(Err(error)) => Err(self.failed(&error, generation)),
+            Err(_) => {
+                self.keeper.unanswered(generation);
+                Err(Unavailable::Timeout)
             }
+        }
+    }
+
+    fn failed(&self, error: &RedisError, generation: u64) -> Unavailable {
+        let unavailable = Unavailable::from(error);
+        match unavailable {
+            Unavailable::Timeout => self.keeper.unanswered(generation),
+            _ if is_fatal(error) => self.keeper.give_up(generation),
+            Unavailable::Refused | Unavailable::Script => self.tell(error),
+            Unavailable::Connection => {}
+        }
+        unavailable
+    }
+
+    /// At most once a second: what fails, fails with every call.
+    fn tell(&self, error: &RedisError) {
+        let now = self.start.elapsed().as_secs() + 1;
+        if self.told.swap(now, Ordering::Relaxed) != now {
+            tracing::error!(cause = describe(error), "the store does not do what it is asked");
         }
     }
 }

@@ -80,7 +80,9 @@ impl Origin {
             let sign_in = if sign_in.is_empty() { String::new() } else { format!("{sign_in}@") };
             let url = format!("{tls}://{sign_in}{host}{port}/{database}");
             let info = url.as_str().into_connection_info().map_err(|_| BadUrl::Form)?;
-            Ok(info.set_tcp_settings(tcp()))
+            // Who we are is said by the user's name alone: `CLIENT SETINFO` is not in every server's ACL.
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            Ok(info.set_redis_settings(settings).set_tcp_settings(tcp()))
         };
         let nodes = named.iter().map(node).collect::<Result<Vec<_>, BadUrl>>()?;
         let kind = match (kind, nodes.as_slice()) {

@@ -1,6 +1,8 @@
-//! Real Redis servers on loopback: one, or a cluster of three. (Valkey's, where `valkey-server` is installed.)
+//! Real Redis servers on loopback: one, a cluster of three, or a master and a replica under Sentinel. (Valkey's, where `valkey-server` is installed.)
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -73,9 +75,7 @@ impl RedisServer {
 
     /// What `redis-cli` prints.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        let output = command.args(["-p", &self.port.to_string()]).args(arguments).output().expect("redis-cli runs");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        cli(self.port, arguments)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -84,6 +84,23 @@ impl RedisServer {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// For a user of its ACL.
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps what it saves.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The ids of the connections of this type (`normal`, `pubsub`), without that of `redis-cli`.
+    pub(crate) fn connections(&self, kind: &str) -> BTreeSet<String> {
+        let list = self.cli(&["client", "list", "type", kind]);
+        let others = list.lines().filter(|line| !line.contains(" cmd=client|list "));
+        others.filter_map(|line| Some(line.strip_prefix("id=")?.split(' ').next()?.to_owned())).collect()
     }
 
     fn address(&self) -> SocketAddr {
@@ -123,6 +140,119 @@ impl RedisCluster {
         let hosts: Vec<_> = self.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
+}
+
+/// The master's name at every [`RedisSentinel`].
+const MASTER: &str = "main";
+
+/// A master, a replica, and three sentinels that find a silent master down after half a second.
+pub(crate) struct RedisSentinel {
+    sentinels: Vec<(u16, Child)>,
+    pub(crate) master: RedisServer,
+    pub(crate) replica: RedisServer,
+    _folder: TempDir,
+}
+
+impl RedisSentinel {
+    pub(crate) fn start() -> Self {
+        let quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+        let master = RedisServer::with("redis-server", &quick);
+        let port = master.port().to_string();
+        let replica = RedisServer::with("redis-server", &[&quick[..], &["--replicaof", "127.0.0.1", &port]].concat());
+        let folder = TempDir::new().expect("a folder");
+        let sentinels = (0..3).map(|_| sentinel(folder.path(), master.port())).collect();
+        let all = Self { sentinels, master, replica, _folder: folder };
+        let ready = ["num-slaves", "1", "num-other-sentinels", "2"];
+        let deadline = Instant::now() + PATIENCE;
+        while !all.sentinels.iter().all(|(port, _)| {
+            let said = cli(*port, &["sentinel", "master", MASTER]);
+            let words: Vec<_> = said.lines().collect();
+            ready.chunks(2).all(|pair| words.windows(2).any(|window| window == pair))
+        }) || !all.replica.cli(&["info", "replication"]).contains("master_link_status:up")
+        {
+            assert!(Instant::now() < deadline, "the sentinels do not find each other");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        all
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> = self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/{MASTER}", hosts.join(","))
+    }
+
+    /// Makes the replica the master, and the master a replica.
+    pub(crate) fn swap(&self) {
+        assert_eq!(cli(self.sentinels[0].0, &["sentinel", "failover", MASTER]), "OK");
+    }
+}
+
+impl Drop for RedisSentinel {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.sentinels {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn sentinel(folder: &Path, master: u16) -> (u16, Child) {
+    let port = free_port();
+    let file = folder.join(format!("{port}.conf"));
+    let settings = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER} 127.0.0.1 {master} 2\n\
+         sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 3000\n",
+        folder.display()
+    );
+    std::fs::write(&file, settings).expect("the sentinel's settings");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "redis-server"]).arg(file).arg("--sentinel");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    (port, command.spawn().expect("a sentinel starts"))
+}
+
+/// A private authority, and a key and certificate of it for `localhost` and `127.0.0.1`.
+pub(crate) struct Authority(TempDir);
+
+impl Authority {
+    pub(crate) fn make() -> Self {
+        let authority = Self(TempDir::new().expect("a folder"));
+        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        authority.openssl(&["req", "-x509", "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem"], &key);
+        let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+        let of = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=CA:FALSE", "-addext", names];
+        let server = ["req", "-x509", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.pem"];
+        authority.openssl(&[&server[..], &of].concat(), &key);
+        authority
+    }
+
+    /// What `SSL_CERT_FILE` names.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.0.path().join("ca.pem")
+    }
+
+    /// A server that speaks TLS on a second port, and that port.
+    pub(crate) fn server(&self) -> (RedisServer, u16) {
+        let port = free_port();
+        let file = |name: &str| self.0.path().join(name).display().to_string();
+        let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        let listen = ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"].map(str::to_owned);
+        let settings: Vec<&str> = listen.iter().map(String::as_str).chain(files).collect();
+        (RedisServer::with("redis-server", &settings), port)
+    }
+
+    fn openssl(&self, what: &[&str], more: &[&str]) {
+        let output = Command::new("openssl").args(what).args(more).current_dir(self.0.path()).output().expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// What `redis-cli` prints.
+fn cli(port: u16, arguments: &[&str]) -> String {
+    let mut command = Command::new("redis-cli");
+    let output = command.args(["-p", &port.to_string()]).args(arguments).output().expect("redis-cli runs");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// A port whose cluster bus port (10000 above) exists too.

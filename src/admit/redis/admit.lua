@@ -1,4 +1,7 @@
+#!lua
 -- Admission at a Redis: everything that one cluster slot knows of one mint, in one step.
+--
+-- The first line makes a server that takes no writes (out of memory, cannot save, no master) refuse the script before it begins.
 --
 -- Times are microseconds since 1970 by the server's clock, which all replicas share; numbers below 2^53 are exact.
 -- KEYS: the hold of this session in this slot; then the record of the idempotency key, if there is one; then, for each subject, its count

@@ -33,7 +33,7 @@ pub(crate) struct RawStore {
     /// embedded: the file that counts, sessions and blocks survive a restart in. Without it they are in memory only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
-    /// redis: reference to the URL: redis://[user:password@]host[:port][/db], redis+sentinel://…/master or redis+cluster://…; rediss for TLS.
+    /// redis: reference to the URL: redis://user:password@host:port/db, redis+sentinel://…/master or redis+cluster://…; rediss for TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
     /// redis: what every key begins with.
