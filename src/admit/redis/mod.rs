@@ -4,6 +4,7 @@ mod answer;
 mod slot;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -24,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What was taken is given back in the background when the first attempt fails; leases expire by themselves.
 const GIVE_BACK_PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
+/// Bookings at most that are to be given back later: in a long outage, all others are left to expire.
+const MOST_OWED: usize = 10_000;
 /// Added to the time that a first request under a key may take.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -32,6 +35,8 @@ pub(super) struct SharedBooks {
     redis: Arc<Redis>,
     script: Script,
     keys: Keys,
+    /// How many bookings are to be given back later.
+    owed: AtomicUsize,
     /// The process's runtime: what is given back is given back also when the worker is gone.
     runtime: Handle,
 }
@@ -67,7 +72,13 @@ impl SharedBooks {
     /// Must run inside the process's runtime.
     pub(super) fn new(redis: Arc<Redis>) -> Arc<Self> {
         let keys = Keys { prefix: redis.prefix().to_owned(), is_cluster: redis.is_cluster() };
-        Arc::new(Self { redis, script: Script::new(include_str!("admit.lua")), keys, runtime: Handle::current() })
+        Arc::new(Self {
+            redis,
+            script: Script::new(include_str!("admit.lua")),
+            keys,
+            owed: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        })
     }
 
     /// Books one mint; or, when it is a retry, only what a retry needs.
@@ -304,8 +315,16 @@ impl Giving {
     /// Tries once, and goes on in the background if that fails.
     async fn now(self) {
         if self.attempt().await.is_err() {
-            let runtime = self.books.runtime.clone();
-            runtime.spawn(self.later());
+            let books = self.books.clone();
+            if books.owed.fetch_add(1, Ordering::Relaxed) < MOST_OWED {
+                books.runtime.spawn(async move {
+                    let books = self.books.clone();
+                    self.later().await;
+                    books.owed.fetch_sub(1, Ordering::Relaxed);
+                });
+            } else {
+                books.owed.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
