@@ -18,11 +18,7 @@ struct Site {
 impl Site {
     fn with(change: impl FnOnce(Config) -> Config) -> Self {
         let (issuer, upstream, redis) = (Issuer::start(), Upstream::start(), RedisServer::start());
-        let config = Config::new(&issuer, &upstream)
-            .env("TEST_STORE_URL", &redis.url())
-            .set("store.kind", r#""redis""#)
-            .set("store.url", r#""env://TEST_STORE_URL""#)
-            .set("store.timeout_ms", "250");
+        let config = Config::new(&issuer, &upstream).redis(&redis);
         Self { service: Service::start(&change(config)), redis, issuer, upstream }
     }
 
@@ -101,10 +97,7 @@ async fn a_store_that_lost_everything_begins_anew() {
 async fn a_service_that_starts_without_its_store_is_up_and_not_ready_until_it_is_there() {
     let (issuer, upstream, mut redis) = (Issuer::start(), Upstream::start(), RedisServer::start());
     redis.down();
-    let config = Config::new(&issuer, &upstream)
-        .env("TEST_STORE_URL", &redis.url())
-        .set("store.kind", r#""redis""#)
-        .set("store.url", r#""env://TEST_STORE_URL""#);
+    let config = Config::new(&issuer, &upstream).redis(&redis);
     let service = Service::start_unready(&config);
     let token = issuer.bearer("alice");
     let refused = async || (service.mint(&token).await.code() == "store_unavailable").then_some(());

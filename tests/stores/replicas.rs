@@ -20,11 +20,7 @@ struct Pair {
 impl Pair {
     fn with(change: impl FnOnce(Config) -> Config) -> Self {
         let (issuer, upstream, redis) = (Issuer::start(), Upstream::start(), RedisServer::start());
-        let config = Config::new(&issuer, &upstream)
-            .env("TEST_STORE_URL", &redis.url())
-            .set("store.kind", r#""redis""#)
-            .set("store.url", r#""env://TEST_STORE_URL""#)
-            .set("store.timeout_ms", "2000");
+        let config = Config::new(&issuer, &upstream).redis(&redis).set("store.timeout_ms", "2000");
         let config = change(config);
         let replicas = [Service::start(&config), Service::start(&config)];
         Self { replicas, issuer, upstream, config, _redis: redis }

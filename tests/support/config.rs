@@ -7,6 +7,7 @@ use std::path::Path;
 use super::canary::secrets;
 use super::introspector::{self, Introspector};
 use super::issuer::Issuer;
+use super::redis::RedisServer;
 use super::sign_in::{CLIENT_ID, PUBLIC_URL};
 use super::store;
 use super::upstream::Upstream;
@@ -149,6 +150,11 @@ impl Config {
         self.env("TEST_WEBHOOK_SECRET", &format!("whsec_{}", secrets::WEBHOOK_SECRET))
             .env("TEST_FORMER_WEBHOOK_SECRET", &format!("whsec_{}", secrets::FORMER_WEBHOOK_SECRET))
             .set("webhooks.openai.secret", r#""env://TEST_WEBHOOK_SECRET""#)
+    }
+
+    /// With a store at this Redis.
+    pub(crate) fn redis(self, server: &RedisServer) -> Self {
+        self.env("TEST_STORE_URL", &server.url()).set("store.kind", r#""redis""#).set("store.url", r#""env://TEST_STORE_URL""#)
     }
 
     /// The permanent keys of the upstream, by environment variable.
