@@ -2,13 +2,14 @@
 --
 -- KEYS: the session (hash: d = what never changes, as JSON; x = expiry of the secret; c, ct = call and when it was reported; e, et = who
 -- ended it and when; h = 1 while its call is to be hung up), and the user's index (sorted set: session by the time of its last mint).
--- ARGV: operation, session, seconds that a call lasts at most, seconds that a session is kept when it is over; then the operation's own.
+-- ARGV: operation, the session's name in the index, seconds that a call lasts at most, seconds that a session is kept when it is over; then the operation's own.
 -- Times are seconds since 1970 by the server's clock.
 
-local operation, session, longest_call, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local operation, member, longest_call, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local key, index = KEYS[1], KEYS[2]
 local now = tonumber(redis.call('TIME')[1])
-local MOST = 1000
+-- Nothing of a session can be alive so long after its last mint.
+local indexed = 2 * longest_call + 2 * kept + 600
 
 local function show()
   local fields = redis.call('HMGET', key, 'd', 'x', 'c', 'ct', 'e', 'et', 'h')
@@ -20,7 +21,7 @@ local function remember()
   local known = redis.call('HMGET', key, 'x', 'ct')
   local ends = math.max(tonumber(known[1]), known[2] and known[2] + longest_call or 0) + kept
   redis.call('EXPIREAT', key, ends)
-  redis.call('EXPIREAT', index, math.max(ends, now + longest_call + 2 * kept))
+  redis.call('EXPIRE', index, indexed)
 end
 
 local operations = {}
@@ -29,15 +30,10 @@ local operations = {}
 function operations.bind()
   if redis.call('HEXISTS', key, 'e') == 1 then return { 'ended' } end
   redis.call('HSET', key, 'd', ARGV[5], 'x', ARGV[6])
-  redis.call('ZADD', index, now, session)
-  redis.call('ZREMRANGEBYRANK', index, 0, -MOST - 1)
+  redis.call('ZADD', index, now, member)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - indexed)
   remember()
   return { 'bound', unpack(show()) }
-end
-
-function operations.show()
-  if redis.call('EXISTS', key) == 0 then return { 'unknown' } end
-  return { 'known', unpack(show()) }
 end
 
 -- ARGV: who ends it.
@@ -71,24 +67,8 @@ end
 
 function operations.forget()
   redis.call('DEL', key)
-  redis.call('ZREM', index, session)
+  redis.call('ZREM', index, member)
   return { 'forgotten' }
-end
-
--- The user's sessions, those last minted first.
-function operations.list()
-  local ids = redis.call('ZREVRANGE', index, 0, -1)
-  local stem = string.sub(key, 1, -#session - 1)
-  local found = { 'list' }
-  for _, id in ipairs(ids) do
-    key = stem .. id
-    if redis.call('EXISTS', key) == 1 then
-      for _, field in ipairs(show()) do found[#found + 1] = field end
-    else
-      redis.call('ZREM', index, id)
-    end
-  end
-  return found
 end
 
 return operations[operation]()

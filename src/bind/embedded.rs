@@ -6,7 +6,7 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::{Binding, By, KEPT, LONGEST_CALL, NotReported, Which};
+use super::{Binding, By, KEPT, LISTED, LONGEST_CALL, NotReported, Which};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::domain::ttl::Ttl;
@@ -90,7 +90,7 @@ impl Memory {
     pub(super) fn of(&self, user: &Pseudonym) -> Vec<Binding> {
         let (Some(sessions), now) = (self.users.get(user), self.now()) else { return Vec::new() };
         let sessions = held(&sessions);
-        sessions.bindings.iter().rev().filter(|binding| binding.known_until() > now).cloned().collect()
+        sessions.bindings.iter().rev().filter(|binding| binding.known_until() > now).take(LISTED).cloned().collect()
     }
 
     pub(super) fn own(&self, user: &Pseudonym, session: SessionId) -> Option<Binding> {

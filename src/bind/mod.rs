@@ -24,6 +24,9 @@ pub(crate) const LONGEST_CALL: u64 = 3600;
 /// ended session's key could not be told from one that is good. Seconds.
 const KEPT: u64 = LONGEST_CALL;
 
+/// Sessions that a user is shown at once.
+const LISTED: usize = 100;
+
 /// One session and its owner. Only this stage can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
@@ -285,15 +288,16 @@ impl Bindings {
         }
     }
 
-    /// A user's own sessions, the newest first.
+    /// The newest of a user's own sessions.
     pub(crate) async fn of(&self, user: &Pseudonym) -> Result<Vec<Binding>, StoreDown> {
         match self {
             Self::Here(memory) => Ok(memory.of(user)),
-            Self::Shared(sessions, None) => sessions.of(user).await,
+            Self::Shared(sessions, None) => sessions.of(user, LISTED).await,
             Self::Shared(sessions, Some(memory)) => {
                 let mut known = memory.of(user);
-                known.extend(sessions.of(user).await.unwrap_or_default());
+                known.extend(sessions.of(user, LISTED).await.unwrap_or_default());
                 known.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
+                known.truncate(LISTED);
                 Ok(known)
             }
         }

@@ -20,7 +20,8 @@ const INDEXED: u64 = 600 + 2 * LONGEST_CALL + 2 * KEPT;
 const PAGE: usize = 256;
 /// A call to be hung up is taken up by another replica when the one that began has not done it after that, seconds.
 const TAKEN_UP_AFTER: u64 = 15;
-const FIELDS: usize = 7;
+/// Of a session, in the order in which it is read.
+const FIELDS: [&str; 7] = ["d", "x", "c", "ct", "e", "et", "h"];
 
 pub(crate) struct SharedSessions {
     redis: Arc<Redis>,
@@ -59,14 +60,16 @@ impl SharedSessions {
         if said.word == "ended" { Ok(None) } else { said.binding().map(Some) }
     }
 
-    pub(super) async fn of(&self, user: &Pseudonym) -> Result<Vec<Binding>, StoreDown> {
-        let said = self.run("list", user, SessionId::new(), &[]).await?;
-        Ok(said.fields.chunks(FIELDS).filter_map(read).collect())
+    /// The newest so many of a user's.
+    pub(super) async fn of(&self, user: &Pseudonym, most: usize) -> Result<Vec<Binding>, StoreDown> {
+        self.pages(&self.user_key(user), &Which { user: Some(*user), ..Which::default() }, most).await
     }
 
     pub(super) async fn own(&self, user: &Pseudonym, session: SessionId) -> Result<Option<Binding>, StoreDown> {
-        let said = self.run("show", user, session, &[]).await?;
-        if said.word == "known" { said.binding().map(Some) } else { Ok(None) }
+        let fields: Vec<Option<String>> =
+            self.redis.command(command("HMGET").arg(self.session_key(user, session)).arg(&FIELDS)).await?;
+        let fields: Vec<String> = fields.into_iter().map(Option::unwrap_or_default).collect();
+        Ok(read(&fields).filter(|binding| binding.owner.user == *user))
     }
 
     pub(super) async fn end(&self, user: &Pseudonym, session: SessionId, by: By) -> Result<Option<(Binding, bool)>, StoreDown> {
@@ -122,15 +125,13 @@ impl SharedSessions {
     pub(super) async fn list(&self, which: &Which, most: usize) -> Result<Vec<Binding>, StoreDown> {
         let mut found = Vec::new();
         match &which.user {
-            Some(user) => found = self.of(user).await?,
+            Some(user) => found = self.pages(&self.user_key(user), which, most).await?,
             None => {
                 for shard in 0..SHARDS {
-                    found.extend(self.list_shard(shard, which, most).await?);
+                    found.extend(self.pages(&self.index_key(shard), which, most).await?);
                 }
             }
         }
-        let now = self.now();
-        found.retain(|binding| which.takes(binding, now));
         found.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.session));
         found.truncate(most);
         Ok(found)
@@ -150,22 +151,24 @@ impl SharedSessions {
         Ok(found)
     }
 
-    /// The newest of one shard of all sessions.
-    async fn list_shard(&self, shard: u8, which: &Which, most: usize) -> Result<Vec<Binding>, StoreDown> {
+    /// The newest so many of an index that are meant. Page by page, so that nobody else waits for long.
+    async fn pages(&self, index: &str, which: &Which, most: usize) -> Result<Vec<Binding>, StoreDown> {
         let (now, mut found, mut start) = (self.now(), Vec::new(), 0);
         while found.len() < most {
-            let page = command("ZREVRANGE").arg(self.index_key(shard)).arg(start).arg(start + PAGE - 1).to_owned();
+            let last = start + PAGE.min(most) - 1;
+            let page = command("ZREVRANGE").arg(index).arg(start).arg(last).to_owned();
             let members: Vec<String> = self.redis.command(&page).await?;
             let known = members.iter().filter_map(|member| parse_member(member));
             let shown = join_all(known.map(async |(user, session)| self.own(&user, session).await)).await;
             for binding in shown {
                 found.extend(binding?.filter(|binding| which.takes(binding, now)));
             }
-            if members.len() < PAGE {
+            if start + members.len() <= last {
                 break;
             }
-            start += PAGE;
+            start = last + 1;
         }
+        found.truncate(most);
         Ok(found)
     }
 
@@ -202,9 +205,8 @@ impl SharedSessions {
     }
 
     async fn run(&self, operation: &str, user: &Pseudonym, session: SessionId, more: &[String]) -> Result<Said, StoreDown> {
-        let tag = user.as_str().get(..16).unwrap_or_default();
-        let keys = [self.key(&format!("{{u{tag}}}:s:{session}")), self.key(&format!("{{u{tag}}}:x:{user}"))];
-        let mut arguments = vec![operation.to_owned(), session.to_string(), LONGEST_CALL.to_string(), KEPT.to_string()];
+        let keys = [self.session_key(user, session), self.user_key(user)];
+        let mut arguments = vec![operation.to_owned(), member(user, session), LONGEST_CALL.to_string(), KEPT.to_string()];
         arguments.extend_from_slice(more);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut said: Vec<String> = self.redis.script(&self.script, &keys.each_ref().map(String::as_str), &arguments).await?;
@@ -217,6 +219,14 @@ impl SharedSessions {
 
     fn key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.redis.prefix())
+    }
+
+    fn session_key(&self, user: &Pseudonym, session: SessionId) -> String {
+        self.key(&format!("{{u{}}}:s:{session}", user.as_str().get(..16).unwrap_or_default()))
+    }
+
+    fn user_key(&self, user: &Pseudonym) -> String {
+        self.key(&format!("{{u{}}}:x:{user}", user.as_str().get(..16).unwrap_or_default()))
     }
 
     fn owner_key(&self, session: SessionId) -> String {
