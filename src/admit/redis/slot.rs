@@ -88,13 +88,12 @@ impl Keys {
         for subject in subjects.iter() {
             let (its, subject) = if self.is_cluster { in_parts(subject, user) } else { (tag_of(subject), subject.clone()) };
             // Subjects of one tag share a slot, and with it the hold: an address may be counted for its guests and for everybody.
-            match slots.iter_mut().find(|(known, _)| !self.is_cluster || *known == its) {
-                Some((_, slot)) => slot.add(self, &its, &subject),
-                None => {
-                    let mut slot = Slot::new(self, &its, session);
-                    slot.add(self, &its, &subject);
-                    slots.push((its, slot));
-                }
+            if let Some((_, slot)) = slots.iter_mut().find(|(known, _)| !self.is_cluster || *known == its) {
+                slot.add(self, &its, &subject);
+            } else {
+                let mut slot = Slot::new(self, &its, session);
+                slot.add(self, &its, &subject);
+                slots.push((its, slot));
             }
         }
         slots.into_iter().map(|(_, slot)| slot).collect()

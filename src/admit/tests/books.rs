@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 pub(super) use server::RedisServer;
 
 /// Longer than any test takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) struct File {
@@ -117,7 +117,7 @@ impl Books {
     pub(super) async fn hold(&self, subjects: &Subjects, user: &Pseudonym, session: SessionId, until: u64, now: Duration) {
         match self {
             Self::Here(ledger, ..) => ledger.hold(subjects, session, until).await,
-            Self::Shared(books, _) => books.hold(subjects, user, session, Duration::from_secs(until) - now).await,
+            Self::Shared(books, _) => books.hold(subjects, user, session, Duration::from_secs(until).saturating_sub(now)).await,
         }
         .unwrap();
     }
@@ -134,7 +134,7 @@ impl Books {
 pub(super) async fn keep(hold: &Hold, until: u64, now: Duration) {
     match hold {
         Hold::Here(hold) => hold.keep(until).await,
-        Hold::Shared(hold) => hold.keep(Duration::from_secs(until) - now).await,
+        Hold::Shared(hold) => hold.keep(Duration::from_secs(until).saturating_sub(now)).await,
     }
     .unwrap();
 }

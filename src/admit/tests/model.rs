@@ -68,12 +68,12 @@ impl Model {
         }
         let (now, month) = (self.now, self.month());
         for subject in subjects.iter() {
-            let used = self.used(subject);
+            let its = self.used(subject);
             if let Some(quota) = subject.limits.mints_per_minute {
-                used.arrival = used.arrival.max(now) + MINUTE / quota;
+                its.arrival = its.arrival.max(now) + MINUTE / quota;
             }
-            *used.by_month.entry(month).or_default() += 1;
-            used.leases.insert(session, now + ttl);
+            *its.by_month.entry(month).or_default() += 1;
+            its.leases.insert(session, now + ttl);
         }
         Expected::Booked(self.tightest(subjects, user))
     }

@@ -228,16 +228,15 @@ impl Run<'_> {
     }
 
     fn begin(&mut self, hold: Hold, user: usize, (key, request): (Option<(usize, u8)>, u8), resumed: Option<Resumed>) {
-        let session = match (&resumed, key) {
-            (Some(_), Some(key)) => self.model.keys[&key].session,
-            _ => {
-                self.sessions.push((books::id(&hold), user));
-                if let Some(key) = key {
-                    self.pending.insert(key);
-                    self.keys_since.insert(key, self.model.now);
-                }
-                self.sessions.len() - 1
+        let session = if let (Some(_), Some(key)) = (&resumed, key) {
+            self.model.keys[&key].session
+        } else {
+            self.sessions.push((books::id(&hold), user));
+            if let Some(key) = key {
+                self.pending.insert(key);
+                self.keys_since.insert(key, self.model.now);
             }
+            self.sessions.len() - 1
         };
         let (since, month) = (self.model.now, self.model.month());
         self.under_way.push(Minting { hold, user, session, key, request, since, month, kept: false, resumed });
@@ -294,15 +293,14 @@ impl Run<'_> {
         let minting = self.under_way.swap_remove(which);
         let subjects = subjects(self.plan, minting.user);
         books::give_back(minting.hold).await;
-        match &minting.resumed {
-            Some(resumed) => self.model.suspend(&subjects, minting.session, resumed),
-            None => {
-                self.model.give_back(&subjects, minting.session, minting.month);
-                if let Some(key) = minting.key {
-                    self.pending.remove(&key);
-                    self.keys_since.remove(&key);
-                }
-            }
+        if let Some(resumed) = &minting.resumed {
+            self.model.suspend(&subjects, minting.session, resumed);
+            return;
+        }
+        self.model.give_back(&subjects, minting.session, minting.month);
+        if let Some(key) = minting.key {
+            self.pending.remove(&key);
+            self.keys_since.remove(&key);
         }
     }
 }
@@ -336,7 +334,7 @@ async fn follow(plan: &Plan, books: Books, own_first: bool) -> Result<(), TestCa
     Ok(())
 }
 
-fn all_plans(books: impl AsyncFn(&Plan) -> Result<(), TestCaseError>) {
+fn all_plans(books: &impl AsyncFn(&Plan) -> Result<(), TestCaseError>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = ProptestConfig { cases: rounds() * 5, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config).run(&plan(), |plan| runtime.block_on(books(&plan))).unwrap_or_else(|failed| panic!("{failed}"));
@@ -348,18 +346,18 @@ fn start(plan: &Plan) -> u64 {
 
 #[test]
 fn the_books_in_memory_do_as_the_model() {
-    all_plans(async |plan| follow(plan, Books::in_memory(start(plan)), false).await);
+    all_plans(&async |plan| follow(plan, Books::in_memory(start(plan)), false).await);
 }
 
 #[test]
 fn the_books_in_a_file_do_as_the_model_also_when_it_is_opened_again() {
-    all_plans(async |plan| follow(plan, Books::in_a_file(start(plan)), false).await);
+    all_plans(&async |plan| follow(plan, Books::in_a_file(start(plan)), false).await);
 }
 
 fn at_redis(is_cluster: bool) {
     let server = RedisServer::start();
     let redis = std::cell::OnceCell::new();
-    all_plans(async |plan| {
+    all_plans(&async |plan| {
         let redis = redis.get_or_init(|| books::connect(&server)).clone();
         follow(plan, Books::at_redis(redis, is_cluster), is_cluster).await
     });
