@@ -132,7 +132,7 @@ impl App {
             .keeping_names(names_in_audit(&config.audit));
         let policy = Policy::new(config.profiles);
         let per_address = identity.guest.as_ref().map(|guest| guest.per_address);
-        let issuers = identity.jwt.iter().map(|jwt| jwt.issuer.clone()).collect();
+        let issuers = identity.issuers();
         let authenticator =
             Authenticator::start(identity, policy.asked_claims(), names.clone(), &outbound, clock.clone(), metrics.clone())?;
         let dpop = authenticator.dpop_offer();

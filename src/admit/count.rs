@@ -22,7 +22,7 @@ const FIRST_LEASE_SWEEP: usize = 16;
 pub(super) struct Moment {
     pub(super) steady: Duration,
     wall: Duration,
-    month: Month,
+    pub(super) month: Month,
 }
 
 impl Moment {
@@ -88,8 +88,12 @@ impl Leases {
         self.until.len() as u64
     }
 
-    fn first_free(&self, now: Duration) -> Duration {
-        self.until.values().min().map_or(Duration::ZERO, |first| first.saturating_sub(now))
+    /// How long until fewer than `most` are held. There may be more than that: a call that is under way holds its place in any case.
+    fn until_free(&self, most: u64, now: Duration) -> Duration {
+        let mut ends: Vec<_> = self.until.values().collect();
+        ends.sort_unstable();
+        let last = usize::try_from(most).ok().and_then(|most| ends.len().checked_sub(most)).and_then(|last| ends.get(last));
+        last.map_or(Duration::ZERO, |end| end.saturating_sub(now))
     }
 }
 
@@ -120,8 +124,10 @@ impl Count {
         if limits.monthly_mints.is_some_and(|most| self.mints_this_month >= most) {
             return exceeded(Rule::MonthlyMints, here, now.month.end().saturating_sub(now.wall));
         }
-        if limits.concurrent_calls.is_some_and(|most| self.leases.held(most, steady) >= most) {
-            return exceeded(Rule::ConcurrentCalls, here, self.leases.first_free(steady));
+        if let Some(most) = limits.concurrent_calls
+            && self.leases.held(most, steady) >= most
+        {
+            return exceeded(Rule::ConcurrentCalls, here, self.leases.until_free(most, steady));
         }
         let Some(rate) = Rate::of(limits) else { return Ok(()) };
         match rate.one_more(self.arrival, steady) {
@@ -158,7 +164,7 @@ impl Count {
             return Ok(());
         }
         let standing = self.standing(limits, steady);
-        Err(Exceeded { rule: Rule::ConcurrentCalls, standing, retry_after: self.leases.first_free(steady) })
+        Err(Exceeded { rule: Rule::ConcurrentCalls, standing, retry_after: self.leases.until_free(most, steady) })
     }
 
     /// Holds a place for another secret of a session, or takes one again. It must be free to.
@@ -180,12 +186,14 @@ impl Count {
         }
     }
 
-    /// Gives back what `take` took.
-    pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId) {
+    /// Gives back what `take` took in `month`.
+    pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId, month: Month) {
         if let Some(rate) = Rate::of(limits) {
             self.arrival = rate.one_less(self.arrival);
         }
-        self.mints_this_month = self.mints_this_month.saturating_sub(1);
+        if self.month == month {
+            self.mints_this_month = self.mints_this_month.saturating_sub(1);
+        }
         self.release(session);
     }
 
@@ -256,7 +264,7 @@ impl Count {
 
 /// A calendar month in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Month(i32);
+pub(super) struct Month(i32);
 
 impl Month {
     fn of(wall: Duration) -> Self {

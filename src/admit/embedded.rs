@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::iter;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Denied;
-use super::count::{Count, Exceeded, Moment, Resumed};
+use super::count::{Count, Exceeded, Moment, Month, Resumed};
 use super::rule::Standing;
 use super::subject::{Key, Subject, Subjects, Whose};
 use crate::domain::clock::SharedClock;
@@ -59,18 +60,19 @@ impl Counts {
 
     fn with_most_per_shard(most: usize) -> Self {
         let shard = || Mutex::new(Shard { counts: HashMap::new(), most, sweep_at: FIRST_SWEEP.min(most), swept: Duration::ZERO });
-        let table = |_| Table(std::iter::repeat_with(shard).take(SHARDS).collect());
+        let table = |_| Table(iter::repeat_with(shard).take(SHARDS).collect());
         Self { tables: Whose::ALL.into_iter().map(table).collect(), hasher: RandomState::new(), journal: Journal::default() }
     }
 
-    /// Books one mint and a lease for `session` with every subject, or nothing at all. The most restrictive standing.
+    /// Books one mint and a lease for `session` with every subject, or nothing at all. The most restrictive standing, and the month that
+    /// it is counted in.
     pub(super) fn book(
         &self,
         subjects: &Subjects,
         session: SessionId,
         ttl: Ttl,
         clock: &SharedClock,
-    ) -> Result<Option<Standing>, Denied> {
+    ) -> Result<(Option<Standing>, Month), Denied> {
         let now = Moment::now(clock);
         // All locks are held until all is taken. At most one in each table, and the tables always in the same order: no deadlock.
         let mut first = self.shard(&subjects.first);
@@ -89,13 +91,14 @@ impl Counts {
         };
         let standing = take(head, &subjects.first);
         let taken = rest.into_iter().zip(&subjects.more).map(|(count, subject)| take(count, subject));
-        Ok(Standing::tightest(taken.chain([standing])))
+        let standing = Standing::tightest(iter::once(standing).chain(taken));
+        Ok((standing, now.month))
     }
 
-    /// Gives back what `book` took.
-    pub(super) fn refund(&self, subjects: &Subjects, session: SessionId, clock: &SharedClock) {
+    /// Gives back what `book` took in `month`.
+    pub(super) fn refund(&self, subjects: &Subjects, session: SessionId, month: Month, clock: &SharedClock) {
         for subject in subjects.iter() {
-            self.change(subject, clock, |count| count.give_back(&subject.limits, session));
+            self.change(subject, clock, |count| count.give_back(&subject.limits, session, month));
         }
     }
 
@@ -223,7 +226,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Counts, Denied, Key, MOST_PER_SHARD, SHARDS, SessionId, SharedClock, Standing, Subject, Subjects, Ttl, Whose};
+    use super::{Counts, Denied, Key, MOST_PER_SHARD, SHARDS, SessionId, SharedClock, Subject, Subjects, Ttl, Whose};
     use crate::admit::Rule;
     use crate::admit::subject::Name;
     use crate::config::Limits;
@@ -252,7 +255,7 @@ mod tests {
         Limits { mints_per_minute: Some(mints_per_minute), concurrent_calls, monthly_mints }
     }
 
-    fn refusal(outcome: Result<Option<Standing>, Denied>) -> (Rule, u64) {
+    fn refusal<T: std::fmt::Debug>(outcome: Result<T, Denied>) -> (Rule, u64) {
         match outcome {
             Err(Denied::Limited { rule, retry_after, .. }) => (rule, super::super::rule::ceil_seconds(retry_after)),
             other => panic!("{other:?}"),
@@ -340,8 +343,8 @@ mod tests {
         let alice = user("alice", limits(1, Some(1), Some(1)));
         for _ in 0..5 {
             let session = SessionId::new();
-            assert!(counts.book(&alice, session, Ttl::MIN, &clock).is_ok());
-            counts.refund(&alice, session, &clock);
+            let (_, month) = counts.book(&alice, session, Ttl::MIN, &clock).unwrap();
+            counts.refund(&alice, session, month, &clock);
         }
     }
 
@@ -356,7 +359,7 @@ mod tests {
             assert_eq!(refusal(counts.book(&alice, SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
         }
         counts.release(&alice, held, &shared);
-        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().unwrap().remaining, 8);
+        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().0.unwrap().remaining, 8);
     }
 
     #[test]
@@ -395,15 +398,15 @@ mod tests {
         let (narrow, wide) = (limits(100, Some(1), Some(100)), limits(100, Some(2), Some(100)));
         let (first, second, third) = (SessionId::new(), SessionId::new(), SessionId::new());
         let (one, other) = (guest("one", narrow, wide), guest("other", wide, wide));
-        assert!(book(&one, first).is_ok());
+        let (_, month) = book(&one, first).unwrap();
         // The guest is refused: nothing is taken of the address, which has one place left.
         assert!(matches!(book(&one, SessionId::new()), Err(Denied::Limited { whose: Whose::Guest, .. })));
-        assert_eq!(book(&other, second).unwrap().unwrap().remaining, 98);
+        assert_eq!(book(&other, second).unwrap().0.unwrap().remaining, 98);
         // The address is refused: nothing is taken of the guest.
         assert!(matches!(book(&other, third), Err(Denied::Limited { whose: Whose::GuestAddress, .. })));
         assert!(!counts.holds(&other.first, third, Duration::ZERO));
-        counts.refund(&one, first, &shared);
-        assert_eq!(book(&other, third).unwrap().unwrap().remaining, 98);
+        counts.refund(&one, first, month, &shared);
+        assert_eq!(book(&other, third).unwrap().0.unwrap().remaining, 98);
         assert!(counts.holds(&other.first, third, Duration::from_secs(1000)));
     }
 

@@ -81,10 +81,14 @@ impl First {
         self.record.session
     }
 
+    /// Notes down that a secret was minted, for the time after a restart. It is taken back when this is dropped before `minted`.
+    pub(super) fn write_down(&self) {
+        self.records.write_down(&self.name, &self.record, State::Minted { retries: 0 });
+    }
+
     /// Retries are welcome from now on.
     pub(super) fn minted(self) {
         self.record.state.send_replace(State::Minted { retries: 0 });
-        self.records.write_down(&self.name, &self.record);
     }
 }
 
@@ -93,6 +97,7 @@ impl Drop for First {
         if *self.record.state.borrow() == State::Pending {
             // Those who wait ask again after that, and must not find this record.
             self.records.known.invalidate(&self.name);
+            self.records.journal.remove(Table::Keys, || text(&self.name));
             self.record.state.send_replace(State::Failed);
         }
     }
@@ -110,7 +115,8 @@ impl Retry {
                 *retries = retries.saturating_sub(1);
             }
         });
-        self.records.write_down(&self.name, &self.record);
+        let state = *self.record.state.borrow();
+        self.records.write_down(&self.name, &self.record, state);
     }
 }
 
@@ -133,9 +139,9 @@ impl Records {
         Ok(Self { known, journal, clock: clock.clone() })
     }
 
-    fn write_down(&self, name: &Name, record: &Record) {
+    fn write_down(&self, name: &Name, record: &Record, state: State) {
         let until = self.clock.unix() + KEPT_FOR.as_secs();
-        self.journal.put(Table::Keys, || text(name), || record.stored(until));
+        self.journal.put(Table::Keys, || text(name), || record.stored(state, until));
     }
 
     /// Of all requests under one key exactly one is the first; the others wait until it is done, at most for `patience`.
@@ -178,14 +184,15 @@ impl Records {
         if !counted {
             return Err(Denied::IdempotencyConflict);
         }
-        self.write_down(&name, &record);
+        let state = *record.state.borrow();
+        self.write_down(&name, &record, state);
         Ok(Retry { records: self.clone(), name, record })
     }
 }
 
 impl Record {
-    fn stored(&self, until: u64) -> Option<Vec<u8>> {
-        let State::Minted { retries } = *self.state.borrow() else { return None };
+    fn stored(&self, state: State, until: u64) -> Option<Vec<u8>> {
+        let State::Minted { retries } = state else { return None };
         let stored = Stored { request: hex(&self.request.0), session: self.session.to_string(), retries, until };
         serde_json::to_vec(&stored).ok()
     }

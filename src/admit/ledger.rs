@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::count::Resumed;
+use super::count::{Month, Resumed};
 use super::embedded::Counts;
 use super::idempotency::{Claim, First, Records, Retry};
 use super::rule::Standing;
@@ -34,8 +34,8 @@ pub(super) struct Hold {
 /// What a hold still owes.
 #[derive(PartialEq, Eq)]
 enum Booked {
-    /// Booked for this mint; to be given back.
-    Here,
+    /// Booked for this mint, in this month; to be given back.
+    Here(Month),
     /// Booked by the first request under the same idempotency key; its leases go on, or are to be given back.
     Before(Vec<Option<Resumed>>),
     Spent,
@@ -76,8 +76,8 @@ impl Ledger {
 
     fn book(self: &Arc<Self>, subjects: Subjects, first: Option<First>, ttl: Ttl) -> Result<(Option<Standing>, Hold), Denied> {
         let session = first.as_ref().map_or_else(SessionId::new, First::session);
-        let standing = self.counts.book(&subjects, session, ttl, &self.clock)?;
-        Ok((standing, Hold { ledger: self.clone(), subjects, session, first, state: Booked::Here }))
+        let (standing, month) = self.counts.book(&subjects, session, ttl, &self.clock)?;
+        Ok((standing, Hold { ledger: self.clone(), subjects, session, first, state: Booked::Here(month) }))
     }
 
     fn resume(self: &Arc<Self>, subjects: Subjects, retry: Retry, ttl: Ttl) -> Result<(Option<Standing>, Hold), Denied> {
@@ -127,6 +127,9 @@ impl Hold {
     pub(super) async fn keep(&self, expires_at: u64) -> Result<(), StoreDown> {
         let ledger = &self.ledger;
         ledger.counts.hold_until(&self.subjects, self.session, ledger.steady(expires_at), &ledger.clock);
+        if let Some(first) = &self.first {
+            first.write_down();
+        }
         ledger.journal.settled().await
     }
 
@@ -142,7 +145,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // `first` is dropped after this: whoever waits for it finds the booking given back.
         match &self.state {
-            Booked::Here => self.ledger.counts.refund(&self.subjects, self.session, &self.ledger.clock),
+            Booked::Here(month) => self.ledger.counts.refund(&self.subjects, self.session, *month, &self.ledger.clock),
             Booked::Before(resumed) => self.ledger.counts.suspend(&self.subjects, self.session, resumed, &self.ledger.clock),
             Booked::Spent => {}
         }

@@ -7,6 +7,8 @@ mod ledger;
 mod redis;
 mod rule;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Sessions in this process's memory.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) struct Memory {
     users: Cache<Pseudonym, Arc<Mutex<Sessions>>>,
     /// Which session a call was reported for: one call never ends another session.
     calls: Cache<CallId, SessionId>,
+    /// Sessions whose call is still to be hung up: as many as there are calls at most.
+    to_hang_up: Mutex<HashSet<(Pseudonym, SessionId)>>,
     journal: Journal,
     clock: SharedClock,
 }
@@ -53,7 +56,7 @@ impl Memory {
         };
         let users = Cache::builder().max_capacity(MOST_USERS).eviction_policy(EvictionPolicy::lru()).time_to_idle(IDLE_USER);
         let calls = Cache::builder().max_capacity(MOST_CALLS).time_to_live(IDLE_USER).build();
-        let memory = Self { users: users.eviction_listener(forget).build(), calls, journal, clock };
+        let memory = Self { users: users.eviction_listener(forget).build(), calls, to_hang_up: Mutex::default(), journal, clock };
         let mut known = Vec::new();
         memory.journal.read(Table::Sessions, |key, stored| match Binding::restored(stored) {
             Some(binding) if binding.known_until() > memory.now() => known.push(binding),
@@ -65,6 +68,7 @@ impl Memory {
             if let Some(call) = &binding.call {
                 memory.calls.insert(call.id.clone(), binding.session);
             }
+            memory.note(&binding);
             let sessions = memory.users.get_with(binding.owner.user, Arc::default);
             held(&sessions).push(binding);
         }
@@ -155,11 +159,25 @@ impl Memory {
 
     /// Every one whose call is still to be hung up.
     pub(super) fn left_to_hang_up(&self, most: usize) -> Vec<Binding> {
-        let of_user = |sessions: Arc<Mutex<Sessions>>| {
-            let left = |binding: &&Binding| binding.to_hang_up().is_some();
-            held(&sessions).bindings.iter().filter(left).cloned().collect::<Vec<_>>()
-        };
-        self.users.iter().flat_map(|(_, sessions)| of_user(sessions)).take(most).collect()
+        let left: Vec<_> = held(&self.to_hang_up).iter().take(most).copied().collect();
+        let known = left.into_iter().filter_map(|(user, session)| match self.own(&user, session) {
+            None => {
+                held(&self.to_hang_up).remove(&(user, session));
+                None
+            }
+            known => known,
+        });
+        known.collect()
+    }
+
+    fn note(&self, binding: &Binding) {
+        let name = (binding.owner.user, binding.session);
+        let mut to_hang_up = held(&self.to_hang_up);
+        if binding.to_hang_up().is_some() {
+            to_hang_up.insert(name);
+        } else if !to_hang_up.is_empty() {
+            to_hang_up.remove(&name);
+        }
     }
 
     fn change<T>(&self, user: &Pseudonym, session: SessionId, change: impl FnOnce(&mut Binding, u64) -> T) -> Option<T> {
@@ -167,15 +185,16 @@ impl Memory {
         let mut sessions = held(&sessions);
         let binding = sessions.find(session, now)?;
         let outcome = change(binding, now);
+        self.note(binding);
         // While the list is locked, so that changes are written in the order in which they are made.
         self.journal.put(Table::Sessions, || text(binding), || binding.stored());
         Some(outcome)
     }
 }
 
-/// Nothing in a critical section can panic half-way through a change, so a poisoned lock still guards consistent bindings.
-fn held(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
-    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+/// Nothing in a critical section can panic half-way through a change, so a poisoned lock still guards what is consistent.
+fn held<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sessions {

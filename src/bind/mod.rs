@@ -408,16 +408,21 @@ impl Bindings {
         }
     }
 
-    /// Whether other replicas end sessions too.
+    /// Whether other replicas bind and end sessions too.
     pub(crate) fn are_shared(&self) -> bool {
         matches!(self, Self::Shared(..))
     }
 
-    /// Sessions whose call somebody began to hang up and did not: another replica that is gone, or this process before it was restarted.
+    /// Sessions whose call somebody was to hang up and has not: whose request was cut off, another replica that is gone, or this process
+    /// before it was restarted.
     pub(crate) async fn left_to_hang_up(&self, most: usize) -> Result<Vec<Binding>, StoreDown> {
         match self {
             Self::Here(memory) => Ok(memory.left_to_hang_up(most)),
-            Self::Shared(sessions, _) => sessions.claim_hang_ups(most).await,
+            Self::Shared(sessions, alone) => {
+                let mut left = alone.as_ref().map(|memory| memory.left_to_hang_up(most)).unwrap_or_default();
+                left.extend(sessions.claim_hang_ups(most).await.unwrap_or_default());
+                Ok(left)
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ mod redis;
 mod seen;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,9 @@ use redis::SharedBlocks;
 use seen::Seen;
 
 /// Blocks at most, so that a mistaken script does not fill the memory.
-const MOST: usize = 100_000;
+const MOST: usize = 10_000;
+/// Those that replicas share are looked at twice a second. When that has failed for so long, it is not known who is blocked.
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// Whom a block shuts out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,13 +79,23 @@ pub(crate) enum NotBlocked {
 
 type Known = BTreeMap<Target, Arc<Block>>;
 
+/// The blocks as this process knows them.
+struct Local {
+    /// `None` until they were read for the first time.
+    known: ArcSwapOption<Known>,
+    /// For whoever changes them.
+    turn: Mutex<()>,
+    /// When those that replicas share were last looked at, steady milliseconds.
+    looked_at: AtomicU64,
+}
+
 /// All blocks. Every mint looks at them, so they are in memory, whoever else knows them.
 pub(crate) struct Blocks {
-    /// `None` until they were read for the first time.
-    known: Arc<ArcSwapOption<Known>>,
+    local: Arc<Local>,
     shared: Option<SharedBlocks>,
+    /// Whether nobody passes while those that replicas share cannot be looked at.
+    must_look: bool,
     journal: Journal,
-    turn: Mutex<()>,
     seen: Seen,
     clock: SharedClock,
 }
@@ -103,19 +117,29 @@ impl Blocks {
                 _ => journal.remove(Table::Blocks, || target.to_owned()),
             }
         })?;
-        let known = Arc::new(ArcSwapOption::from(at_first.map(Arc::new)));
-        let shared = shared.map(|shared| SharedBlocks::follow(shared.redis.clone(), known.clone()));
-        Ok(Self { known, shared, journal, seen: Seen::restored(store)?, turn: Mutex::default(), clock })
+        let local = Arc::new(Local {
+            known: ArcSwapOption::from(at_first.map(Arc::new)),
+            turn: Mutex::default(),
+            looked_at: AtomicU64::new(0),
+        });
+        let must_look = shared.is_some_and(|shared| shared.alone_among.is_none());
+        let shared = shared.map(|shared| SharedBlocks::follow(shared.redis.clone(), local.clone(), clock.clone()));
+        Ok(Self { local, shared, must_look, journal, seen: Seen::restored(store)?, clock })
     }
 
-    /// Whether they were read.
+    /// Whether they were read, not long ago.
     pub(crate) fn are_known(&self) -> bool {
-        self.known.load().is_some()
+        let looked_at = Duration::from_millis(self.local.looked_at.load(Ordering::Relaxed));
+        let is_fresh = !self.must_look || self.clock.steady() < looked_at + STALE_AFTER;
+        is_fresh && self.local.known.load().is_some()
     }
 
     /// Lets the caller pass, or says why not.
     pub(crate) fn check(&self, principal: &Principal) -> Result<(), ShutOut> {
-        let known = self.known.load();
+        if self.must_look && !self.are_known() {
+            return Err(ShutOut::Unknown);
+        }
+        let known = self.local.known.load();
         let known = known.as_ref().ok_or(ShutOut::Unknown)?;
         if known.is_empty() {
             return Ok(());
@@ -136,11 +160,12 @@ impl Blocks {
         if known.len() >= MOST && !known.iter().any(|(known, _)| *known == target) {
             return Err(NotBlocked::Full);
         }
+        let now = self.clock.unix();
         if let Some(shared) = &self.shared {
-            shared.set(&target, &block).await?;
+            shared.set(&target, &block, &self.local.over(now)).await?;
         }
-        let (block, now) = (Arc::new(block), self.clock.unix());
-        self.change(|known| {
+        let block = Arc::new(block);
+        self.local.change(|known| {
             known.retain(|target, block| {
                 let stays = !block.is_over(now);
                 if !stays {
@@ -159,7 +184,7 @@ impl Blocks {
         if let Some(shared) = &self.shared {
             shared.lift(target).await?;
         }
-        self.change(|known| {
+        self.local.change(|known| {
             known.remove(target);
             self.journal.remove(Table::Blocks, || target.word());
         });
@@ -169,22 +194,40 @@ impl Blocks {
     /// The block that is in force.
     pub(crate) fn of(&self, target: &Target) -> Option<Arc<Block>> {
         let now = self.clock.unix();
-        self.known.load().as_ref()?.get(target).filter(|block| !block.is_over(now)).cloned()
+        self.local.known.load().as_ref()?.get(target).filter(|block| !block.is_over(now)).cloned()
     }
 
     /// All blocks that are in force.
     pub(crate) fn list(&self) -> Vec<(Target, Arc<Block>)> {
-        let (known, now) = (self.known.load(), self.clock.unix());
+        let (known, now) = (self.local.known.load(), self.clock.unix());
         let in_force = known.iter().flat_map(|known| known.iter()).filter(|(_, block)| !block.is_over(now));
         in_force.map(|(target, block)| (target.clone(), block.clone())).collect()
     }
+}
 
-    /// One at a time, so that changes are written in the order in which they are made.
+impl Local {
+    /// One at a time, so that changes are written in the order in which they are made, and none is lost.
     fn change(&self, change: impl FnOnce(&mut Known)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.known.load().as_ref().map_or_else(Known::new, |known| Known::clone(known));
         change(&mut known);
         self.known.store(Some(Arc::new(known)));
+    }
+
+    fn replace(&self, known: Known) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known.store(Some(Arc::new(known)));
+    }
+
+    fn looked(&self, clock: &SharedClock) {
+        self.looked_at.store(u64::try_from(clock.steady().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whose blocks are over; not more than one call can clear away.
+    fn over(&self, now: u64) -> Vec<Target> {
+        let known = self.known.load();
+        let over = known.iter().flat_map(|known| known.iter()).filter(|(_, block)| block.is_over(now));
+        over.map(|(target, _)| target.clone()).take(100).collect()
     }
 }
 

@@ -27,6 +27,20 @@ pub(crate) struct Identity {
     pub(crate) guest: Option<Guest>,
 }
 
+impl Identity {
+    /// Whoever names users, as far as they are named by something that an operator can know.
+    pub(crate) fn issuers(&self) -> Vec<String> {
+        let jwt = self.jwt.iter().map(|jwt| jwt.issuer.clone());
+        let introspection = self.introspection.iter().map(|server| server.issuer.clone());
+        let login = self.login.iter().map(|login| login.provider.issuer.clone());
+        let servers = self.api_keys.iter().map(|keys| format!("api_keys.{}", keys.name));
+        let mut issuers: Vec<String> = jwt.chain(introspection).chain(login).chain(servers).collect();
+        issuers.sort_unstable();
+        issuers.dedup();
+        issuers
+    }
+}
+
 pub(crate) struct Jwt {
     pub(crate) name: String,
     pub(crate) issuer: String,

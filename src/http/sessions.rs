@@ -32,7 +32,10 @@ pub(super) async fn show(request: HttpRequest, worker: Data<Worker>, id: Path<St
 
 pub(super) async fn end(request: HttpRequest, worker: Data<Worker>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
-    worker.issuer.stages.end(&request_id(&request), &caller, session(&id)?).await?;
+    let (stages, name, session) = (worker.issuer.stages.clone(), request_id(&request), session(&id)?);
+    // Also when the caller is gone: half of an end leaves a call that nobody hangs up.
+    let ended = Box::pin(async move { stages.end(&name, &caller, session).await });
+    worker.issuer.stages.tasks.finish(ended).await??;
     Ok(done())
 }
 
@@ -44,7 +47,9 @@ pub(super) async fn report(
 ) -> Result<HttpResponse, Refusal> {
     let caller = caller(&request, &worker).await?;
     let call = ask::call_id(&request, payload).await?;
-    worker.issuer.stages.report(&request_id(&request), &caller, session(&id)?, &call).await?;
+    let (stages, name, session) = (worker.issuer.stages.clone(), request_id(&request), session(&id)?);
+    let reported = Box::pin(async move { stages.report(&name, &caller, session, &call).await });
+    worker.issuer.stages.tasks.finish(reported).await??;
     Ok(done())
 }
 

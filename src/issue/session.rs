@@ -1,16 +1,21 @@
 //! What becomes of a session after its mint: its call is reported, its owner ends it, an operator revokes it.
 
+use futures_util::future::join_all;
+
 use super::refusal::Refusal;
 use super::sentences::unknown_session;
 use super::token::Stages;
 use crate::audit::Entry;
 use crate::authenticate::Principal;
 use crate::bind::{Binding, By, LONGEST_CALL, NotReported, State, Which};
+use crate::block::ShutOut;
 use crate::domain::ids::{CallId, RequestId, SessionId};
 use crate::store::StoreDown;
 
 /// Sessions that are ended between two looks at what is left.
-const AT_ONCE: usize = 100_000;
+const LOOKED_UP: usize = 10_000;
+/// Sessions that are ended at once.
+const AT_ONCE: usize = 32;
 
 impl Stages {
     /// Ends one of the caller's own sessions. Again is fine.
@@ -27,25 +32,37 @@ impl Stages {
         self.over(binding, newly, request, Some(author)).await
     }
 
-    /// Ends all live sessions that are meant, in the name of `author`. How many.
+    /// Ends all live sessions that are meant, in the name of `author`, those in call first. How many; goes on past those that cannot be
+    /// ended now, and then says so.
     pub(crate) async fn revoke_all(&self, request: &RequestId, author: &str, which: &Which) -> Result<u64, Refusal> {
-        let mut revoked = 0;
-        for state in State::ALL.into_iter().filter(|state| state.is_live()) {
+        let (mut revoked, mut outcome) = (0, Ok(()));
+        for state in [State::InCall, State::Issued] {
             let which = Which { state: Some(state), ..which.clone() };
             loop {
-                let found = self.bindings.list(&which, AT_ONCE).await?;
-                for known in &found {
-                    if let Some((binding, newly)) = self.bindings.end(&known.owner().user, known.session(), By::Operator).await? {
-                        self.over(binding, newly, request, Some(author)).await?;
-                        revoked += u64::from(newly);
+                let found = self.bindings.list(&which, LOOKED_UP).await?;
+                let mut ended = 0;
+                for group in found.chunks(AT_ONCE) {
+                    for one in join_all(group.iter().map(|known| self.revoke_one(request, author, known))).await {
+                        match one {
+                            Ok(newly) => ended += u64::from(newly),
+                            Err(refusal) => outcome = Err(refusal),
+                        }
                     }
                 }
-                if found.len() < AT_ONCE {
+                revoked += ended;
+                if found.len() < LOOKED_UP || ended == 0 {
                     break;
                 }
             }
         }
-        Ok(revoked)
+        outcome.map(|()| revoked)
+    }
+
+    async fn revoke_one(&self, request: &RequestId, author: &str, known: &Binding) -> Result<bool, Refusal> {
+        let ended = self.bindings.end(&known.owner().user, known.session(), By::Operator).await?;
+        let Some((binding, newly)) = ended else { return Ok(false) };
+        self.over(binding, newly, request, Some(author)).await?;
+        Ok(newly)
     }
 
     /// Binds the call that the caller opened to the session whose secret it was opened with. Its places are held until it is over.
@@ -66,14 +83,19 @@ impl Stages {
             }
             Err(not_reported) => return Err(not_reported.into()),
         };
-        if let Err(shut_out) = self.blocks.check(caller) {
+        // A lockdown lets calls go on unless it says otherwise.
+        if self.blocks.check(caller) == Err(ShutOut::Blocked) {
             if let Some((binding, newly)) = self.bindings.end(caller.user(), session, By::Operator).await? {
                 self.over(binding, newly, request, None).await?;
             }
-            return Err(shut_out.into());
+            return Err(ShutOut::Blocked.into());
         }
         let until = binding.call().map_or(0, |call| call.reported_at + LONGEST_CALL);
         self.admission.hold(binding.owner(), session, until).await?;
+        // Whoever ended it in between has let go of its places before they were held.
+        if !self.bindings.is_open(caller.user(), session).await? {
+            self.admission.release(binding.owner(), session).await?;
+        }
         self.write_down("call", "reported", &binding, request, None).await;
         Ok(())
     }
@@ -86,8 +108,8 @@ impl Stages {
             let by_owner = binding.end().is_some_and(|end| end.by == By::Owner);
             let (event, outcome) = if by_owner { ("end", "ended") } else { ("revoke", "revoked") };
             self.write_down(event, outcome, &binding, request, author).await;
-            self.hang_ups.start(binding);
         }
+        self.hang_ups.start(binding);
         Ok(released?)
     }
 

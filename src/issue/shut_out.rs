@@ -1,5 +1,10 @@
 //! Shut somebody out, or let them in again.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::refusal::{Code, Refusal};
 use super::token::Stages;
 use crate::audit::{Entry, SinkError};
@@ -7,12 +12,16 @@ use crate::bind::Which;
 use crate::block::{Block, NotBlocked, Target};
 use crate::domain::ids::RequestId;
 
+/// All replicas have heard of a block after that.
+const HEARD_OF: Duration = Duration::from_secs(2);
+
 impl Stages {
     /// Puts a block in force, then ends all live sessions of whom it shuts out if `revokes`. How many those were.
     ///
-    /// In this order: a secret that is being made now is either ended here or finds the block before it is handed out.
+    /// In this order: a secret that is being made now is either ended here or finds the block before it is handed out. A replica that has
+    /// not heard of the block yet may still hand one out, so among several that is looked for again.
     pub(crate) async fn shut_out(
-        &self,
+        self: &Arc<Self>,
         request: &RequestId,
         target: &Target,
         block: Block,
@@ -20,13 +29,28 @@ impl Stages {
     ) -> Result<u64, Refusal> {
         self.write_down_block("block", "blocked", request, target, &block).await?;
         self.blocks.set(target.clone(), block.clone()).await?;
-        if revokes { self.revoke_all(request, &block.author, &which(target)).await } else { Ok(0) }
+        if !revokes {
+            return Ok(0);
+        }
+        let which = which(target);
+        let ended = self.revoke_all(request, &block.author, &which).await;
+        if ended.is_err() || self.bindings.are_shared() {
+            let (stages, request) = (self.clone(), request.clone());
+            self.hang_ups.runtime().spawn(async move {
+                sleep(HEARD_OF).await;
+                // Who asked was told what could not be done at first.
+                let _ = stages.revoke_all(&request, &block.author, &which).await;
+            });
+        }
+        ended
     }
 
     /// Lifts a block. Again is fine.
     pub(crate) async fn let_in(&self, request: &RequestId, target: &Target) -> Result<(), Refusal> {
-        let Some(block) = self.blocks.of(target) else { return Ok(()) };
-        self.write_down_block("unblock", "unblocked", request, target, &block).await?;
+        if let Some(block) = self.blocks.of(target) {
+            self.write_down_block("unblock", "unblocked", request, target, &block).await?;
+        }
+        // Also when it is not known here: another replica may have heard of it first.
         Ok(self.blocks.lift(target).await?)
     }
 

@@ -1,9 +1,9 @@
 //! Hanging up, again and again until the provider has done it.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use moka::sync::Cache;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::runtime::Handle;
@@ -20,6 +20,8 @@ use crate::telemetry::metrics::{Metrics, OutcomeLabel};
 const AT_ONCE: usize = 32;
 /// Calls taken up at one look.
 const TAKEN_UP: usize = 10_000;
+/// Calls of the last two hours at most that are known to have been taken.
+const MOST_TAKEN: u64 = 1_000_000;
 const LOOK_AROUND: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -28,12 +30,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct HangUps(Arc<Shared>);
 
+/// How far a call is hung up by this process.
+#[derive(Clone, Copy)]
+enum Progress {
+    UnderWay,
+    Done,
+}
+
 struct Shared {
     calls: Calls,
     bindings: Arc<Bindings>,
     auditor: Arc<Auditor>,
     turns: Semaphore,
-    under_way: Mutex<HashSet<SessionId>>,
+    taken: Cache<SessionId, Progress>,
     counted: Family<OutcomeLabel, Counter>,
     clock: SharedClock,
     /// The process's runtime: a call is hung up also when the worker that was asked to is gone.
@@ -49,24 +58,31 @@ impl HangUps {
         clock: SharedClock,
         metrics: &Metrics,
     ) -> Self {
-        let (turns, under_way, counted) = (Semaphore::new(AT_ONCE), Mutex::default(), metrics.hang_ups.clone());
-        Self(Arc::new(Shared { calls, bindings, auditor, turns, under_way, counted, clock, runtime: Handle::current() }))
+        let turns = Semaphore::new(AT_ONCE);
+        let taken = Cache::builder().max_capacity(MOST_TAKEN).time_to_live(Duration::from_secs(2 * LONGEST_CALL)).build();
+        let counted = metrics.hang_ups.clone();
+        Self(Arc::new(Shared { calls, bindings, auditor, turns, taken, counted, clock, runtime: Handle::current() }))
+    }
+
+    /// Where work goes on that no request waits for.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
     }
 
     /// Hangs up the call of a session that is over, if it has one that is not. Once for each, however often it is asked to.
     pub(crate) fn start(&self, binding: Binding) {
         let Some(call) = binding.to_hang_up().cloned() else { return };
-        if !self.0.under_way().insert(binding.session()) {
-            return;
-        }
         let shared = self.0.clone();
-        self.0.runtime.spawn(async move {
-            shared.until_done(&binding, &call).await;
-            shared.under_way().remove(&binding.session());
-        });
+        let taken = shared.taken.entry(binding.session()).or_insert(Progress::UnderWay);
+        match (taken.is_fresh(), taken.into_value()) {
+            (true, _) => drop(self.0.runtime.spawn(async move { shared.until_done(&binding, &call).await })),
+            (false, Progress::UnderWay) => {}
+            // It is done, and could not be noted down then.
+            (false, Progress::Done) => drop(self.0.runtime.spawn(async move { shared.note_down(&binding).await })),
+        }
     }
 
-    /// Takes up what was begun before this process was there; and for as long as it lives, what was begun by a replica that is gone.
+    /// Takes up what was left undone, for as long as the process lives.
     pub(crate) fn take_up(&self) {
         let hang_ups = self.clone();
         self.0.runtime.spawn(async move {
@@ -74,9 +90,6 @@ impl HangUps {
                 // What cannot be read now is looked for again.
                 for binding in hang_ups.0.bindings.left_to_hang_up(TAKEN_UP).await.unwrap_or_default() {
                     hang_ups.start(binding);
-                }
-                if !hang_ups.0.bindings.are_shared() {
-                    return;
                 }
                 sleep(LOOK_AROUND).await;
             }
@@ -109,9 +122,8 @@ impl Shared {
             pause = (pause * 2).min(LONGEST_PAUSE);
         };
         self.count(outcome);
-        if let Err(error) = self.bindings.hung_up(&binding.owner().user, binding.session()).await {
-            tracing::warn!(session = %binding.session(), %error, "it is not noted down that a call was hung up");
-        }
+        self.taken.insert(binding.session(), Progress::Done);
+        self.note_down(binding).await;
         let mut entry = Entry::about("hang_up", self.clock.wall(), "");
         entry.session(binding);
         entry.outcome = outcome;
@@ -120,9 +132,10 @@ impl Shared {
         let _ = self.auditor.record(&entry).await;
     }
 
-    /// A set is consistent whatever panics while it is held.
-    fn under_way(&self) -> MutexGuard<'_, HashSet<SessionId>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn note_down(&self, binding: &Binding) {
+        if let Err(error) = self.bindings.hung_up(&binding.owner().user, binding.session()).await {
+            tracing::warn!(session = %binding.session(), %error, "it is not noted down yet that a call was hung up");
+        }
     }
 
     fn count(&self, outcome: &'static str) {

@@ -25,6 +25,8 @@ use failure::{describe, is_fatal};
 use link::{Keeper, Link};
 pub(crate) use origin::{BadUrl, Origin};
 pub(crate) use script::Script;
+#[cfg(test)]
+pub(crate) use tests::server;
 
 use crate::telemetry::metrics::{KindLabel, Metrics};
 

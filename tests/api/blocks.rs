@@ -64,9 +64,19 @@ async fn a_user_is_blocked_by_the_name_that_the_issuer_gives() {
     put(&world, "/admin/v1/users/canary-user-alice/block", &json!({})).await.expect(200);
     world.service.mint(&alice).await.expect_problem(403, "user_blocked");
     world.service.mint(&world.bearer("bob")).await.expect_minted();
-    let elsewhere = "/admin/v1/users/canary-user-bob/block?issuer=https%3A%2F%2Felsewhere.example";
-    put(&world, elsewhere, &json!({})).await.expect(200);
+    for asked in ["?issuer=https%3A%2F%2Felsewhere.example", "?issuer=", "?tennant=acme"] {
+        let path = format!("/admin/v1/users/canary-user-bob/block{asked}");
+        put(&world, &path, &json!({})).await.expect_problem(400, "unknown_field");
+    }
     world.service.mint(&world.bearer("bob")).await.expect_minted();
+    // A name that has the form of a pseudonym is one, unless it is said who gives it.
+    let name = "ab".repeat(32);
+    let token = world.issuer.token(&name).build();
+    put(&world, &format!("/admin/v1/users/{name}/block"), &json!({})).await.expect(200);
+    world.service.mint(&token).await.expect_minted();
+    let issuer = world.issuer.url().replace(':', "%3A").replace('/', "%2F");
+    put(&world, &format!("/admin/v1/users/{name}/block?issuer={issuer}"), &json!({})).await.expect(200);
+    world.service.mint(&token).await.expect_problem(403, "user_blocked");
 }
 
 #[tokio::test]

@@ -27,6 +27,11 @@ pub(crate) struct Service {
 impl Service {
     /// Returns when the service is ready. `verified_token_seconds` is how long a verified token is remembered, 0 for not at all.
     pub(crate) fn start(neighbours: &Neighbours, verified_token_seconds: u64, workers: usize) -> Self {
+        Self::with_store(neighbours, verified_token_seconds, workers, "")
+    }
+
+    /// With the keys of `[store]`.
+    pub(crate) fn with_store(neighbours: &Neighbours, verified_token_seconds: u64, workers: usize, store: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let [address, admin] = free_addresses();
         let file = folder.path().join("ephemint.toml");
@@ -56,6 +61,8 @@ impl Service {
             client_may_set = ["/audio/output/voice"]
             session = {{ model = "gpt-realtime-2.1", instructions = "You are helpful.", audio.output.voice = "marin" }}
             limits = {{ mints_per_minute = 1000000000, concurrent_calls = 1000000000 }}
+            [store]
+            {store}
             "#
         );
         std::fs::write(&file, configuration).unwrap();

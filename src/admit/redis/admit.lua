@@ -4,8 +4,9 @@
 -- The first line makes a server that takes no writes (out of memory, cannot save, no master) refuse the script before it begins.
 --
 -- Times are microseconds since 1970 by the server's clock, which all replicas share; numbers below 2^53 are exact.
--- KEYS: the hold of this session in this slot; then the record of the idempotency key, if there is one; then, for each subject, its count
--- (hash: a = theoretical arrival time, m = month, n = mints of that month) and its leases (sorted set: session by end).
+-- KEYS: the hold of this session in this slot (the month that it is booked in, or 'cancelled'); then the record of the idempotency key, if
+-- there is one; then, for each subject, its count (hash: a = theoretical arrival time, m = month, n = mints of that month) and its leases
+-- (sorted set: session by end).
 -- ARGV: operation, session, microseconds that the operation is about, digest of the request ('' without an idempotency key), microseconds
 -- that a first request under a key may take; then, for each subject: mints within a minute, microseconds between two of them, concurrent
 -- calls, monthly mints ('' where there is no such limit).
@@ -88,11 +89,13 @@ local function held_until(subject)
   return ends and ends > now and ends or nil
 end
 
--- How long until there is a place, if there is none.
+-- How long until there is a place, if there is none. More may be held than there are: a call that is under way holds its place in any case.
 local function no_place(subject)
   redis.call('ZREMRANGEBYSCORE', subject.leases, '-inf', string.format('%.0f', now))
-  if redis.call('ZCARD', subject.leases) < subject.calls then return nil end
-  return tonumber(redis.call('ZRANGE', subject.leases, 0, 0, 'WITHSCORES')[2]) - now
+  local held = redis.call('ZCARD', subject.leases)
+  if held < subject.calls then return nil end
+  local over = held - subject.calls
+  return tonumber(redis.call('ZRANGE', subject.leases, over, over, 'WITHSCORES')[2]) - now
 end
 
 -- Which rule refuses one more mint of the subject, and for how long.
@@ -130,8 +133,8 @@ local operations = {}
 function operations.book()
   local known = redis.call('GET', hold)
   for _, subject in ipairs(subjects) do read(subject) end
-  if known == 'booked' then return arrivals('booked') end
   if known == 'cancelled' then return answer('cancelled') end
+  if known then return arrivals('booked') end
   if record then
     local under = redis.call('HMGET', record, 'request', 'session', 'state', 'retries')
     if under[1] then
@@ -151,7 +154,7 @@ function operations.book()
     if subject.quota or subject.mints then write(subject) end
     if subject.calls then lease(subject, now + span) end
   end
-  redis.call('SET', hold, 'booked', 'PX', HOLD_KEPT)
+  redis.call('SET', hold, this_month, 'PX', HOLD_KEPT)
   if record then
     redis.call('HSET', record, 'request', request, 'session', session, 'state', 'pending', 'retries', 0)
     redis.call('PEXPIRE', record, math.ceil(patience / 1000))
@@ -164,11 +167,11 @@ function operations.give_back()
   local known = redis.call('GET', hold)
   redis.call('SET', hold, 'cancelled', 'PX', HOLD_KEPT)
   if record and redis.call('HGET', record, 'session') == session then redis.call('DEL', record) end
-  if known ~= 'booked' then return answer('nothing') end
+  if not known or known == 'cancelled' then return answer('nothing') end
   for _, subject in ipairs(subjects) do
     read(subject)
     if subject.quota then subject.arrival = math.max(subject.arrival - subject.interval, 0) end
-    if subject.mints then subject.used = math.max(subject.used - 1, 0) end
+    if subject.mints and tonumber(known) == this_month then subject.used = math.max(subject.used - 1, 0) end
     if (subject.quota or subject.mints) and redis.call('EXISTS', subject.count) == 1 then write(subject) end
     if subject.calls then redis.call('ZREM', subject.leases, session) end
   end

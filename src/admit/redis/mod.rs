@@ -71,14 +71,14 @@ enum Outcome {
 impl SharedBooks {
     /// Must run inside the process's runtime.
     pub(super) fn new(redis: Arc<Redis>) -> Arc<Self> {
-        let keys = Keys { prefix: redis.prefix().to_owned(), is_cluster: redis.is_cluster() };
-        Arc::new(Self {
-            redis,
-            script: Script::new(include_str!("admit.lua")),
-            keys,
-            owed: AtomicUsize::new(0),
-            runtime: Handle::current(),
-        })
+        let is_cluster = redis.is_cluster();
+        Self::with(redis, Script::new(include_str!("admit.lua")), is_cluster)
+    }
+
+    /// With a script of the caller's: tests set its clock.
+    pub(super) fn with(redis: Arc<Redis>, script: Script, is_cluster: bool) -> Arc<Self> {
+        let keys = Keys { prefix: redis.prefix().to_owned(), is_cluster };
+        Arc::new(Self { redis, script, keys, owed: AtomicUsize::new(0), runtime: Handle::current() })
     }
 
     /// Books one mint; or, when it is a retry, only what a retry needs.
@@ -137,9 +137,14 @@ impl SharedBooks {
         let mut hold = Hold { books: self.clone(), slots: slots.clone(), session, request, state };
         let mut standings = Vec::new();
         for slot in slots.iter() {
-            // When one refuses, dropping the hold undoes the others.
             let answer = hold.run("resume", slot, Duration::from_secs(ttl.seconds()), Duration::ZERO, &[]).await?;
-            let (arrivals, ends) = answer.taken("resumed", slot)?;
+            let (arrivals, ends) = match answer.taken("resumed", slot) {
+                Ok(taken) => taken,
+                Err(denied) => {
+                    hold.give_back().await;
+                    return Err(denied);
+                }
+            };
             standings.push(slot.standing(arrivals, answer.now));
             if let Booked::Before(all) = &mut hold.state {
                 all.push(ends.to_vec());

@@ -84,19 +84,19 @@ impl Keys {
         let tag = user_tag(user);
         let mut own = Slot::new(self, &tag, session);
         own.keys.extend(key.map(|key| self.name(&tag, &format!("i:{user}:{}", hex(&Sha256::of(key.key.as_bytes()).0)))));
-        let mut others = Vec::new();
+        let mut slots = vec![(tag, own)];
         for subject in subjects.iter() {
             let (its, subject) = if self.is_cluster { in_parts(subject, user) } else { (tag_of(subject), subject.clone()) };
-            if self.is_cluster && its != tag {
+            // Subjects of one tag share a slot, and with it the hold: an address may be counted for its guests and for everybody.
+            if let Some((_, slot)) = slots.iter_mut().find(|(known, _)| !self.is_cluster || *known == its) {
+                slot.add(self, &its, &subject);
+            } else {
                 let mut slot = Slot::new(self, &its, session);
                 slot.add(self, &its, &subject);
-                others.push(slot);
-            } else {
-                own.add(self, &its, &subject);
+                slots.push((its, slot));
             }
         }
-        others.insert(0, own);
-        others
+        slots.into_iter().map(|(_, slot)| slot).collect()
     }
 }
 

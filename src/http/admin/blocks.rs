@@ -85,7 +85,7 @@ async fn list(request: HttpRequest, admin: Data<Admin>) -> Result<HttpResponse, 
 
 async fn show_user(request: HttpRequest, admin: Data<Admin>, name: Path<String>, asked: Asked) -> Result<HttpResponse, Refusal> {
     admin.admits(&request)?;
-    show(&admin, &Target::User(user(&admin, &name, &asked)?))
+    show(&admin, &Target::User(one(&admin, &name, &asked)?))
 }
 
 async fn block_user(
@@ -96,7 +96,7 @@ async fn block_user(
     body: Payload,
 ) -> Result<HttpResponse, Refusal> {
     admin.admits(&request)?;
-    let target = Target::User(user(&admin, &name, &asked)?);
+    let target = Target::User(one(&admin, &name, &asked)?);
     let fields = ask::object(&request, body, &["reason", "author", "expires_at"]).await?;
     put(&request, &admin, &target, &fields, true).await
 }
@@ -108,7 +108,7 @@ async fn unblock_user(
     asked: Asked,
 ) -> Result<HttpResponse, Refusal> {
     admin.admits(&request)?;
-    lift(&request, &admin, &Target::User(user(&admin, &name, &asked)?)).await
+    lift(&request, &admin, &Target::User(one(&admin, &name, &asked)?)).await
 }
 
 async fn show_tenant(request: HttpRequest, admin: Data<Admin>, name: Path<String>) -> Result<HttpResponse, Refusal> {
@@ -167,12 +167,16 @@ async fn put(
     revokes: bool,
 ) -> Result<HttpResponse, Refusal> {
     let block = block(fields, admin.stages.clock.unix())?;
-    let ended = admin.stages.shut_out(&request_id(request), target, block.clone(), revokes).await?;
+    let (stages, name, whom, what) = (admin.stages.clone(), request_id(request), target.clone(), block.clone());
+    // Also when whoever asked is gone: a lockdown that stops half-way is none.
+    let ended = Box::pin(async move { stages.shut_out(&name, &whom, what, revokes).await });
+    let ended = admin.stages.tasks.finish(ended).await??;
     Ok(answer(&Shown { revoked: Some(ended), ..Shown::of(target, &block) }))
 }
 
 async fn lift(request: &HttpRequest, admin: &Admin, target: &Target) -> Result<HttpResponse, Refusal> {
-    admin.stages.let_in(&request_id(request), target).await?;
+    let (stages, name, whom) = (admin.stages.clone(), request_id(request), target.clone());
+    admin.stages.tasks.finish(Box::pin(async move { stages.let_in(&name, &whom).await })).await??;
     Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish())
 }
 
@@ -194,25 +198,39 @@ fn block(fields: &Map<String, Value>, now: u64) -> Result<Block, Refusal> {
     Ok(Block { reason: text("reason", "")?, author: text("author", AUTHOR)?, created_at: now, expires_at })
 }
 
-/// A user by pseudonym, as audit entries and lists of sessions have it; or by the name that an issuer gives, with `issuer` where there
-/// are several and `tenant` where tokens name one.
+/// A user by pseudonym, as audit entries and lists of sessions have it; or by the name that an identity gives, with `issuer` where there
+/// are several and `tenant` where it names one.
 pub(super) fn user(admin: &Admin, name: &str, asked: &HashMap<String, String>) -> Result<Pseudonym, Refusal> {
-    if let Some(user) = Pseudonym::parse(name) {
+    if let Some(user) = Pseudonym::parse(name).filter(|_| !asked.contains_key("issuer")) {
         return Ok(user);
     }
-    if !is_name(name) {
+    if !(1..=MOST_TEXT).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(invalid("user", "Name a user by the 64 hexadecimal digits of audit entries, or as the issuer does."));
     }
+    let known = || admin.issuers.join(", ");
+    let about_issuer = |sentence| Err(Refusal::new(Code::UnknownField, sentence).about("issuer"));
     let issuer = match (asked.get("issuer"), admin.issuers.as_slice()) {
-        (Some(issuer), _) => issuer,
+        (Some(issuer), issuers) if issuers.contains(issuer) => issuer,
+        (Some(_), _) => return about_issuer(format!("Nobody here is named by that issuer; issuers are: {}.", known())),
         (None, [only]) => only,
-        (None, issuers) => {
-            let sentence = format!("Say with issuer= who names the user so; issuers are: {}.", issuers.join(", "));
-            return Err(Refusal::new(Code::UnknownField, sentence).about("issuer"));
-        }
+        (None, []) => return about_issuer("Name guests by the 64 hexadecimal digits of audit entries.".into()),
+        (None, _) => return about_issuer(format!("Say with issuer= who names the user so; issuers are: {}.", known())),
     };
     let tenant = asked.get("tenant").map_or("", String::as_str);
     Ok(admin.names.pseudonym(tenant, issuer, name))
+}
+
+fn one(admin: &Admin, name: &str, asked: &HashMap<String, String>) -> Result<Pseudonym, Refusal> {
+    only_names(asked)?;
+    user(admin, name, asked)
+}
+
+/// What a block's address may say beside the user's name.
+fn only_names(asked: &HashMap<String, String>) -> Result<(), Refusal> {
+    match asked.keys().find(|name| !["issuer", "tenant"].contains(&name.as_str())) {
+        Some(other) => Err(Refusal::new(Code::UnknownField, "The parameters are issuer and tenant.").about(other.as_str())),
+        None => Ok(()),
+    }
 }
 
 fn tenant(name: &str) -> Result<Target, Refusal> {

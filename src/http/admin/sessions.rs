@@ -37,7 +37,8 @@ async fn list(request: HttpRequest, admin: Data<Admin>, asked: Asked) -> Result<
 async fn revoke(request: HttpRequest, admin: Data<Admin>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     admin.admits(&request)?;
     let session = SessionId::parse(&id).ok_or_else(|| Refusal::new(Code::NotFound, "There is no such session."))?;
-    admin.stages.revoke(&request_id(&request), AUTHOR, session).await?;
+    let (stages, name) = (admin.stages.clone(), request_id(&request));
+    admin.stages.tasks.finish(Box::pin(async move { stages.revoke(&name, AUTHOR, session).await })).await??;
     Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish())
 }
 

@@ -6,7 +6,7 @@
     clippy::disallowed_methods,
     reason = "it is for all tests, and these use a part of it; tests read clocks of their own"
 )]
-mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
