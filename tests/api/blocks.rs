@@ -227,3 +227,32 @@ async fn a_block_with_a_mistake_in_it_is_refused() {
     put(&world, &format!("/admin/v1/users/{}/block", "a".repeat(257)), &json!({})).await.expect_problem(400, "invalid_json");
     world.service.mint(&world.bearer("alice")).await.expect_minted();
 }
+
+#[tokio::test]
+async fn a_call_that_is_reported_during_a_lockdown_goes_on_unless_calls_are_to_end() {
+    let world = World::start();
+    let alice = world.bearer("alice");
+    let session = world.service.mint(&alice).await.expect_session();
+    put(&world, "/admin/v1/lockdown", &json!({"reason": "key leaked"})).await.expect(200);
+    world.service.report(&session, "rtc_1", &alice).await.expect(204);
+    let shown = world.service.get(&format!("/v1/sessions/{session}"), &alice).await.expect(200).json();
+    assert_eq!(shown["state"], "in_call");
+    assert!(world.upstream.hang_ups().is_empty());
+}
+
+#[tokio::test]
+async fn the_call_of_a_blocked_user_is_hung_up_however_many_sessions_they_have_minted_since() {
+    let world = World::start();
+    let alice = world.bearer("alice");
+    let session = world.service.mint(&alice).await.expect_session();
+    world.service.report(&session, "rtc_old", &alice).await.expect(204);
+    for _ in 0..30 {
+        let mints = futures_util::future::join_all((0..40).map(|_| world.service.mint(&alice))).await;
+        assert!(mints.iter().all(|answer| answer.status == 200));
+    }
+    let list = world.service.get("/v1/sessions", &alice).await.expect(200).json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 100, "the newest hundred");
+    let block = put(&world, "/admin/v1/users/canary-user-alice/block", &json!({})).await.expect(200).json();
+    assert_eq!(block["revoked"], 1201, "{block}");
+    hung_up(&world, "rtc_old").await;
+}

@@ -140,3 +140,47 @@ async fn what_is_no_call_id_goes_nowhere() {
     world.service.get(&path, &token).await.expect_problem(405, "method_not_allowed");
     assert_eq!(state(&world, &session, &token).await, "issued");
 }
+
+#[tokio::test]
+async fn an_end_goes_through_although_its_caller_is_gone_before_the_answer() {
+    let world = World::with(|config| config.limit("concurrent_calls", 20));
+    let token = world.bearer("alice");
+    let mut sessions = Vec::new();
+    for i in 0..20 {
+        let session = world.service.mint(&token).await.expect_session();
+        world.service.report(&session, &format!("rtc_{i}"), &token).await.expect(204);
+        sessions.push(session);
+    }
+    for session in &sessions {
+        let request = format!("DELETE /v1/sessions/{session} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        world.service.raw().and_reset(request.as_bytes());
+    }
+    // Whatever came in is ended as a whole; what did not can be ended again.
+    for session in &sessions {
+        world.service.delete(&format!("/v1/sessions/{session}"), &token).await.expect(204);
+    }
+    let calls = async || {
+        let mut calls: Vec<_> = world.upstream.hang_ups().into_iter().map(|(call, _)| call).collect();
+        calls.sort_unstable();
+        calls.dedup();
+        (calls.len() == 20).then_some(())
+    };
+    eventually("every call is hung up", 15, calls).await;
+    for _ in 0..20 {
+        world.service.mint(&token).await.expect_minted();
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_while_its_call_is_reported_keeps_no_place() {
+    let world = World::with(|config| config.limit("concurrent_calls", 1));
+    let token = world.bearer("alice");
+    for i in 0..40 {
+        let session = world.service.mint(&token).await.expect_session();
+        let path = format!("/v1/sessions/{session}");
+        let call = format!("rtc_{i}");
+        let (_, ended) = tokio::join!(world.service.report(&session, &call, &token), world.service.delete(&path, &token));
+        ended.expect(204);
+    }
+    world.service.mint(&token).await.expect_minted();
+}

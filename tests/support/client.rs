@@ -149,6 +149,14 @@ impl Raw {
         self
     }
 
+    /// Sends exactly `bytes` and resets the connection some milliseconds later, without having read anything.
+    pub(crate) fn and_reset(&self, bytes: &[u8]) {
+        let mut stream = self.connect().expect("the service accepts connections");
+        let _ = stream.write_all(bytes);
+        std::thread::sleep(Duration::from_millis(3));
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Sends exactly `bytes` and returns everything that comes back until the service closes or patience ends.
     pub(crate) fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().expect("the service accepts connections");
