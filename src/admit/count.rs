@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::Denied;
 use super::rule::{Rate, Rule, Standing};
+use super::subject::Subject;
 use crate::config::Limits;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::SessionId;
@@ -43,7 +45,7 @@ impl Moment {
     }
 }
 
-/// A count on disk. Microseconds since 1970.
+/// A count on disk, without its leases. Microseconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(rename = "a")]
@@ -52,8 +54,6 @@ struct Stored {
     month: i32,
     #[serde(rename = "n")]
     mints: u64,
-    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
-    leases: Vec<(String, u64)>,
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     known_until: Option<u64>,
 }
@@ -76,13 +76,15 @@ struct Leases {
     until: HashMap<SessionId, Duration>,
     /// At this size expired ones are taken out, so that the cost of that stays in proportion to the number of mints.
     sweep_at: usize,
+    /// Those that were taken out, until somebody asks.
+    gone: Vec<SessionId>,
 }
 
 impl Leases {
     /// How many are held now, counted no further than `most`.
     fn held(&mut self, most: u64, now: Duration) -> u64 {
         if self.until.len() as u64 >= most || self.until.len() >= self.sweep_at {
-            self.until.retain(|_, until| *until > now);
+            self.gone.extend(self.until.extract_if(|_, until| *until <= now).map(|(session, _)| session));
             self.sweep_at = (self.until.len() * 2).max(FIRST_LEASE_SWEEP);
         }
         self.until.len() as u64
@@ -112,6 +114,14 @@ pub(super) struct Exceeded {
     /// Absent where there is no rate.
     pub(super) standing: Option<Standing>,
     pub(super) retry_after: Duration,
+}
+
+impl Exceeded {
+    /// As whoever is refused is told.
+    pub(super) fn by(self, subject: &Subject) -> Denied {
+        let Self { rule, standing, retry_after } = self;
+        Denied::Limited { whose: subject.whose, rule, standing, retry_after }
+    }
 }
 
 impl Count {
@@ -217,6 +227,11 @@ impl Count {
         self.leases.until.get(&session).is_some_and(|until| *until > now)
     }
 
+    /// Whether there is a lease, run out or not.
+    pub(super) fn holds_any(&self, session: SessionId) -> bool {
+        self.leases.until.contains_key(&session)
+    }
+
     pub(super) fn standing(&self, limits: &Limits, now: Duration) -> Option<Standing> {
         Rate::of(limits).map(|rate| rate.standing(self.arrival, now))
     }
@@ -230,12 +245,10 @@ impl Count {
 
     /// As it is written down: by the wall clock, which goes on when the process does not.
     pub(super) fn stored(&self, now: &Moment) -> Option<Vec<u8>> {
-        let leases = self.leases.until.iter().filter(|(_, until)| **until > now.steady);
         let stored = Stored {
             arrival: now.wall_of(self.arrival),
             month: self.month.0,
             mints: self.mints_this_month,
-            leases: leases.map(|(session, until)| (session.to_string(), now.wall_of(*until))).collect(),
             known_until: (self.known_until < Duration::MAX).then(|| now.wall_of(self.known_until)),
         };
         serde_json::to_vec(&stored).ok()
@@ -244,14 +257,35 @@ impl Count {
     /// What was written down. `None` when it is not of this form.
     pub(super) fn restored(stored: &[u8], now: &Moment) -> Option<Self> {
         let stored: Stored = serde_json::from_slice(stored).ok()?;
-        let leases = stored.leases.iter().map(|(session, until)| Some((SessionId::parse(session)?, now.steady_of(*until))));
         Some(Self {
             arrival: now.steady_of(stored.arrival),
             month: Month(stored.month),
             mints_this_month: stored.mints,
-            leases: Leases { until: leases.collect::<Option<_>>()?, sweep_at: 0 },
+            leases: Leases::default(),
             known_until: stored.known_until.map_or(Duration::MAX, |until| now.steady_of(until)),
         })
+    }
+
+    /// The end of a lease as it is written down, if there is one.
+    pub(super) fn stored_lease(&self, session: SessionId, now: &Moment) -> Option<Vec<u8>> {
+        self.leases.until.get(&session).map(|until| now.wall_of(*until).to_string().into_bytes())
+    }
+
+    /// Puts a lease back that was written down. `false` when it is not of this form, or has run out.
+    pub(super) fn restore_lease(&mut self, session: SessionId, stored: &[u8], now: &Moment) -> bool {
+        let until = std::str::from_utf8(stored).ok().and_then(|until| until.parse().ok()).map(|until| now.steady_of(until));
+        let until = until.filter(|until| *until > now.steady);
+        until.map(|until| self.leases.until.insert(session, until)).is_some()
+    }
+
+    /// Leases that have run out and are counted no more; each is told once.
+    pub(super) fn take_gone(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.leases.gone)
+    }
+
+    /// All leases, run out or not.
+    pub(super) fn into_leases(self) -> impl Iterator<Item = SessionId> {
+        self.leases.until.into_keys().chain(self.leases.gone)
     }
 
     /// Whether forgetting it changes no answer.

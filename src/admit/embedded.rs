@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Denied;
-use super::count::{Count, Exceeded, Moment, Month, Resumed};
+use super::count::{Count, Moment, Month, Resumed};
 use super::rule::Standing;
-use super::subject::{Key, Subject, Subjects, Whose};
+use super::subject::{Key, Subject, Subjects, Whose, lease_text};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::SessionId;
 use crate::domain::ttl::Ttl;
@@ -54,6 +54,15 @@ impl Counts {
                 None => journal.remove(store::Table::Counts, || text.to_owned()),
             }
         })?;
+        journal.read(store::Table::Leases, |text, stored| {
+            let known = text.split_once('\n').and_then(|(session, key)| SessionId::parse(session).zip(Key::parse(key)));
+            let restored = known.is_some_and(|(session, (whose, key))| {
+                counts.shard_of(whose, &key).counts.entry(key).or_default().restore_lease(session, stored, &now)
+            });
+            if !restored {
+                journal.remove(store::Table::Leases, || text.to_owned());
+            }
+        })?;
         counts.journal = journal;
         Ok(counts)
     }
@@ -86,7 +95,7 @@ impl Counts {
         }
         let take = |count: &mut Count, subject: &Subject| {
             let standing = count.take(&subject.limits, subject.known_until, session, ttl, &now);
-            self.write_down(subject, count, &now);
+            self.write_down(subject, count, session, &now);
             standing
         };
         let standing = take(head, &subjects.first);
@@ -98,14 +107,14 @@ impl Counts {
     /// Gives back what `book` took in `month`.
     pub(super) fn refund(&self, subjects: &Subjects, session: SessionId, month: Month, clock: &SharedClock) {
         for subject in subjects.iter() {
-            self.change(subject, clock, |count| count.give_back(&subject.limits, session, month));
+            self.change(subject, session, clock, |count| count.give_back(&subject.limits, session, month));
         }
     }
 
     /// Sets the end of a lease, with everyone who holds it, to the expiry of the secret that was minted.
     pub(super) fn hold_until(&self, subjects: &Subjects, session: SessionId, until: Duration, clock: &SharedClock) {
         for subject in subjects.holding() {
-            self.change(subject, clock, |count| count.hold_until(session, until));
+            self.change(subject, session, clock, |count| count.hold_until(session, until));
         }
     }
 
@@ -124,11 +133,11 @@ impl Counts {
         let counts = shards.iter_mut().zip(subjects.iter()).map(|(shard, subject)| shard.count(subject, &self.journal, &now));
         let mut counts: Vec<_> = counts.collect::<Result<_, _>>()?;
         for (count, subject) in counts.iter_mut().zip(subjects.iter()) {
-            count.may_resume(&subject.limits, session, &now).map_err(|exceeded| denied(subject, exceeded))?;
+            count.may_resume(&subject.limits, session, &now).map_err(|exceeded| exceeded.by(subject))?;
         }
         let resume = |count: &mut Count, subject: &Subject| {
             let resumed = count.resume(&subject.limits, session, ttl, &now);
-            self.write_down(subject, count, &now);
+            self.write_down(subject, count, session, &now);
             resumed
         };
         let resumed = counts.iter_mut().zip(subjects.iter()).map(|(count, subject)| resume(count, subject)).collect();
@@ -140,7 +149,7 @@ impl Counts {
     pub(super) fn suspend(&self, subjects: &Subjects, session: SessionId, resumed: &[Option<Resumed>], clock: &SharedClock) {
         for (subject, resumed) in subjects.iter().zip(resumed) {
             if let Some(resumed) = resumed {
-                self.change(subject, clock, |count| count.suspend(session, resumed));
+                self.change(subject, session, clock, |count| count.suspend(session, resumed));
             }
         }
     }
@@ -151,14 +160,14 @@ impl Counts {
         for subject in subjects.holding() {
             if let Ok(count) = self.shard(subject).count(subject, &self.journal, &now) {
                 count.hold(session, until);
-                self.write_down(subject, count, &now);
+                self.write_down(subject, count, session, &now);
             }
         }
     }
 
     pub(super) fn release(&self, subjects: &Subjects, session: SessionId, clock: &SharedClock) {
         for subject in subjects.holding() {
-            self.change(subject, clock, |count| count.release(session));
+            self.change(subject, session, clock, |count| count.release(session));
         }
     }
 
@@ -167,17 +176,30 @@ impl Counts {
         self.shard(subject).counts.get(&subject.key).is_some_and(|count| count.holds(session, now))
     }
 
-    fn change(&self, subject: &Subject, clock: &SharedClock, change: impl FnOnce(&mut Count)) {
+    fn change(&self, subject: &Subject, session: SessionId, clock: &SharedClock, change: impl FnOnce(&mut Count)) {
         let now = Moment::now(clock);
         if let Some(count) = self.shard(subject).counts.get_mut(&subject.key) {
             change(count);
-            self.write_down(subject, count, &now);
+            self.write_down(subject, count, session, &now);
         }
     }
 
-    /// While its shard is locked, so that changes are written in the order in which they are made.
-    fn write_down(&self, subject: &Subject, count: &Count, now: &Moment) {
-        self.journal.put(store::Table::Counts, || subject.key.text(subject.whose), || count.stored(now));
+    /// A count and the lease of one session in it, each for itself: others' leases are as they were. While its shard is locked, so that
+    /// changes are written in the order in which they are made.
+    fn write_down(&self, subject: &Subject, count: &mut Count, session: SessionId, now: &Moment) {
+        let (journal, text) = (&self.journal, || subject.key.text(subject.whose));
+        journal.put(store::Table::Counts, text, || count.stored(now));
+        if subject.limits.concurrent_calls.is_none() {
+            return;
+        }
+        for gone in count.take_gone() {
+            journal.remove(store::Table::Leases, || lease_text(gone, &text()));
+        }
+        if count.holds_any(session) {
+            journal.put(store::Table::Leases, || lease_text(session, &text()), || count.stored_lease(session, now));
+        } else {
+            journal.remove(store::Table::Leases, || lease_text(session, &text()));
+        }
     }
 
     fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
@@ -194,12 +216,7 @@ impl Counts {
 }
 
 fn has_room(count: &mut Count, subject: &Subject, now: &Moment) -> Result<(), Denied> {
-    count.has_room(&subject.limits, now).map_err(|exceeded| denied(subject, exceeded))
-}
-
-fn denied(subject: &Subject, exceeded: Exceeded) -> Denied {
-    let Exceeded { rule, standing, retry_after } = exceeded;
-    Denied::Limited { whose: subject.whose, rule, standing, retry_after }
+    count.has_room(&subject.limits, now).map_err(|exceeded| exceeded.by(subject))
 }
 
 impl Shard {
@@ -207,8 +224,12 @@ impl Shard {
         if self.counts.len() >= self.sweep_at && !self.counts.contains_key(&subject.key) {
             // Doubling, and a second's pause when full, keep the cost of sweeping in proportion to the number of new subjects.
             if self.sweep_at < self.most || now.steady >= self.swept + SWEEP_PAUSE {
-                for (key, _) in self.counts.extract_if(|_, count| count.is_idle(now)) {
-                    journal.remove(store::Table::Counts, || key.text(subject.whose));
+                for (key, count) in self.counts.extract_if(|_, count| count.is_idle(now)) {
+                    let text = key.text(subject.whose);
+                    for session in count.into_leases() {
+                        journal.remove(store::Table::Leases, || lease_text(session, &text));
+                    }
+                    journal.remove(store::Table::Counts, || text);
                 }
                 self.sweep_at = (self.counts.len() * 2).max(FIRST_SWEEP).min(self.most);
                 self.swept = now.steady;

@@ -9,7 +9,7 @@ use crate::authenticate::Visit;
 use crate::authorize::{Grant, Policy};
 use crate::config::{Ceilings, Limits, PerAddress};
 use crate::domain::clock::SharedClock;
-use crate::domain::ids::{Pseudonym, Pseudonymizer};
+use crate::domain::ids::{Pseudonym, Pseudonymizer, SessionId};
 
 /// Whose counts they are. Each has a table of its own, so that a flood of one kind leaves room for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +99,11 @@ impl Key {
         };
         Some((whose, Self { name, within: within.into() }))
     }
+}
+
+/// As a store in a file names the lease of a session with whoever `key` names.
+pub(super) fn lease_text(session: SessionId, key: &str) -> String {
+    format!("{session}\n{key}")
 }
 
 /// One whose limits must have room.

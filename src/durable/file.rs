@@ -148,6 +148,7 @@ fn write(database: &Database, group: &Group) -> Result<(), redb::Error> {
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(match table {
         Table::Counts => "counts",
+        Table::Leases => "leases",
         Table::Keys => "keys",
         Table::Sessions => "sessions",
         Table::Blocks => "blocks",

@@ -38,6 +38,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     Counts,
+    Leases,
     Keys,
     Sessions,
     Blocks,
@@ -45,7 +46,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 5] = [Self::Counts, Self::Keys, Self::Sessions, Self::Blocks, Self::Webhooks];
+    const ALL: [Self; 6] = [Self::Counts, Self::Leases, Self::Keys, Self::Sessions, Self::Blocks, Self::Webhooks];
 }
 
 /// One entry as it shall be; without a value it shall not be there.

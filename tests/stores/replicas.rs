@@ -14,7 +14,7 @@ struct Pair {
     issuer: Issuer,
     upstream: Upstream,
     config: Config,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 impl Pair {
@@ -23,7 +23,7 @@ impl Pair {
         let config = Config::new(&issuer, &upstream).redis(&redis).set("store.timeout_ms", "2000");
         let config = change(config);
         let replicas = [Service::start(&config), Service::start(&config)];
-        Self { replicas, issuer, upstream, config, _redis: redis }
+        Self { replicas, issuer, upstream, config, redis }
     }
 
     fn start() -> Self {
@@ -104,6 +104,19 @@ async fn a_block_is_in_force_everywhere_within_a_second_and_after_a_restart_of_a
     }
     pair.replicas[1].admin(Method::DELETE, path).send().await.expect(204);
     eventually("it is lifted everywhere", 1, async || (pair.replicas[0].mint(&token).await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_block_is_heard_of_also_when_the_store_has_lost_the_ones_before_it() {
+    let pair = Pair::start();
+    let ([here, there], block) = (&pair.replicas, |name: &str| format!("/admin/v1/users/canary-user-{name}/block"));
+    here.admin(Method::PUT, &block("alice")).json(&json!({})).send().await.expect(200);
+    let (alice, bob) = (pair.bearer("alice"), pair.bearer("bob"));
+    eventually("it is heard of", 5, async || (there.mint(&alice).await.status == 403).then_some(())).await;
+    pair.redis.cli(&["flushall"]);
+    here.admin(Method::PUT, &block("bob")).json(&json!({})).send().await.expect(200);
+    eventually("the next is heard of", 5, async || (there.mint(&bob).await.status == 403).then_some(())).await;
+    eventually("the lost one is forgotten", 5, async || (there.mint(&alice).await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]

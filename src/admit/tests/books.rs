@@ -61,7 +61,8 @@ impl Books {
 
     /// With a clock of their own. As on a cluster, if that is asked for: every subject in a slot of its own.
     pub(super) fn at_redis(redis: Arc<Redis>, is_cluster: bool) -> Self {
-        let code = concat!(include_str!("clock.lua"), include_str!("../redis/admit.lua"));
+        // The first line of the script says in which language all of it is; this one comes without.
+        let code = concat!(include_str!("clock.lua"), "--", include_str!("../redis/admit.lua"));
         Self::Shared(SharedBooks::with(redis.clone(), Script::new(code), is_cluster), redis)
     }
 

@@ -180,8 +180,11 @@ impl Run<'_> {
             }
             Step::Restart => {
                 if self.books.restart().await {
-                    // What was under way stays booked: whether its secret went out, nobody knows.
-                    self.under_way.clear();
+                    // What was under way stays booked: whether its secret went out, nobody knows. What was kept can be tried again.
+                    for minting in self.under_way.drain(..).filter(|minting| minting.kept && minting.resumed.is_none()) {
+                        let known = Known { session: minting.session, request: minting.request, retries: 0 };
+                        self.model.keys.extend(minting.key.map(|key| (key, known)));
+                    }
                     self.pending.clear();
                 }
             }
