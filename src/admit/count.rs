@@ -196,10 +196,14 @@ impl Count {
         }
     }
 
-    /// Gives back what `take` took in `month`.
-    pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId, month: Month) {
+    pub(super) fn arrival(&self) -> Duration {
+        self.arrival
+    }
+
+    /// Gives back what `take` took in `month`, which made the arrival time `booked`.
+    pub(super) fn give_back(&mut self, limits: &Limits, session: SessionId, month: Month, booked: Duration, now: &Moment) {
         if let Some(rate) = Rate::of(limits) {
-            self.arrival = rate.one_less(self.arrival);
+            self.arrival = rate.one_less(self.arrival, booked, now.steady);
         }
         if self.month == month {
             self.mints_this_month = self.mints_this_month.saturating_sub(1);

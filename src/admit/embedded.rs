@@ -77,7 +77,7 @@ impl Counts {
     /// it is counted in.
     pub(super) fn book(
         &self,
-        subjects: &Subjects,
+        subjects: &mut Subjects,
         session: SessionId,
         ttl: Ttl,
         clock: &SharedClock,
@@ -93,21 +93,24 @@ impl Counts {
         for (count, subject) in rest.iter_mut().zip(&subjects.more) {
             has_room(count, subject, &now)?;
         }
-        let take = |count: &mut Count, subject: &Subject| {
+        let take = |count: &mut Count, subject: &mut Subject| {
             let standing = count.take(&subject.limits, subject.known_until, session, ttl, &now);
+            subject.booked = count.arrival();
             self.write_down(subject, count, session, &now);
             standing
         };
-        let standing = take(head, &subjects.first);
-        let taken = rest.into_iter().zip(&subjects.more).map(|(count, subject)| take(count, subject));
+        let standing = take(head, &mut subjects.first);
+        let taken = rest.into_iter().zip(&mut subjects.more).map(|(count, subject)| take(count, subject));
         let standing = Standing::tightest(iter::once(standing).chain(taken));
         Ok((standing, now.month))
     }
 
     /// Gives back what `book` took in `month`.
     pub(super) fn refund(&self, subjects: &Subjects, session: SessionId, month: Month, clock: &SharedClock) {
+        let now = Moment::now(clock);
         for subject in subjects.iter() {
-            self.change(subject, session, clock, |count| count.give_back(&subject.limits, session, month));
+            let give_back = |count: &mut Count| count.give_back(&subject.limits, session, month, subject.booked, &now);
+            self.change(subject, session, clock, give_back);
         }
     }
 
@@ -147,10 +150,8 @@ impl Counts {
 
     /// Undoes `resume`.
     pub(super) fn suspend(&self, subjects: &Subjects, session: SessionId, resumed: &[Option<Resumed>], clock: &SharedClock) {
-        for (subject, resumed) in subjects.iter().zip(resumed) {
-            if let Some(resumed) = resumed {
-                self.change(subject, session, clock, |count| count.suspend(session, resumed));
-            }
+        for (subject, resumed) in subjects.iter().zip(resumed).filter_map(|(subject, it)| Some((subject, it.as_ref()?))) {
+            self.change(subject, session, clock, |count| count.suspend(session, resumed));
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
     fn subject(whose: Whose, name: &str, limits: Limits) -> Subject {
         let names = Pseudonymizer::new(&Secret::from("a key of more than sixteen bytes".to_owned()));
         let key = Key { name: Name::One(names.pseudonym("", "issuer", name)), within: "default".into() };
-        Subject { whose, key, limits, known_until: Duration::MAX }
+        Subject { whose, key, limits, known_until: Duration::MAX, booked: Duration::ZERO }
     }
 
     fn user(name: &str, limits: Limits) -> Subjects {
@@ -288,7 +289,7 @@ mod tests {
         let (counts, clock, ttl) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(END_OF_NOVEMBER), Ttl::MIN);
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(100, None, Some(2)));
-        let book = || counts.book(&alice, SessionId::new(), ttl, &shared);
+        let book = || counts.book(&mut alice.clone(), SessionId::new(), ttl, &shared);
         assert!(book().is_ok() && book().is_ok());
         assert_eq!(refusal(book()), (Rule::MonthlyMints, 30));
         clock.advance(Duration::from_secs(29));
@@ -302,7 +303,7 @@ mod tests {
         let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(100, Some(2), None));
-        let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
+        let book = |session| counts.book(&mut alice.clone(), session, Ttl::MIN, &shared);
         let (first, second) = (SessionId::new(), SessionId::new());
         assert!(book(first).is_ok());
         clock.advance(Duration::from_secs(20));
@@ -320,7 +321,7 @@ mod tests {
         let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(2, Some(1), Some(2)));
-        let book = |session| counts.book(&alice, session, Ttl::MIN, &shared);
+        let book = |session| counts.book(&mut alice.clone(), session, Ttl::MIN, &shared);
         let resume = |session| counts.resume(&alice, session, Ttl::MIN, &shared);
         let (first, second) = (SessionId::new(), SessionId::new());
         assert!(book(first).is_ok());
@@ -341,8 +342,8 @@ mod tests {
         let alice = user("alice", limits(10, Some(1), None));
         let resume = |session| counts.resume(&alice, session, Ttl::MIN, &shared).ok().unwrap().1;
         let (first, second) = (SessionId::new(), SessionId::new());
-        let book = || counts.book(&alice, second, Ttl::MIN, &shared);
-        assert!(counts.book(&alice, first, Ttl::MIN, &shared).is_ok());
+        let book = || counts.book(&mut alice.clone(), second, Ttl::MIN, &shared);
+        assert!(counts.book(&mut alice.clone(), first, Ttl::MIN, &shared).is_ok());
         clock.advance(Duration::from_secs(20));
         let fails = resume(first);
         counts.suspend(&alice, first, &fails, &shared);
@@ -361,10 +362,10 @@ mod tests {
     fn a_refund_gives_back_everything() {
         let counts = Counts::with_most_per_shard(MOST_PER_SHARD);
         let clock: SharedClock = ManualClock::at(1000);
-        let alice = user("alice", limits(1, Some(1), Some(1)));
+        let mut alice = user("alice", limits(1, Some(1), Some(1)));
         for _ in 0..5 {
             let session = SessionId::new();
-            let (_, month) = counts.book(&alice, session, Ttl::MIN, &clock).unwrap();
+            let (_, month) = counts.book(&mut alice, session, Ttl::MIN, &clock).unwrap();
             counts.refund(&alice, session, month, &clock);
         }
     }
@@ -375,12 +376,12 @@ mod tests {
         let shared: SharedClock = clock.clone();
         let alice = user("alice", limits(10, Some(1), Some(100)));
         let held = SessionId::new();
-        assert!(counts.book(&alice, held, Ttl::MIN, &shared).is_ok());
+        assert!(counts.book(&mut alice.clone(), held, Ttl::MIN, &shared).is_ok());
         for _ in 0..50 {
-            assert_eq!(refusal(counts.book(&alice, SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
+            assert_eq!(refusal(counts.book(&mut alice.clone(), SessionId::new(), Ttl::MIN, &shared)).0, Rule::ConcurrentCalls);
         }
         counts.release(&alice, held, &shared);
-        assert_eq!(counts.book(&alice, held, Ttl::MIN, &shared).unwrap().0.unwrap().remaining, 8);
+        assert_eq!(counts.book(&mut alice.clone(), held, Ttl::MIN, &shared).unwrap().0.unwrap().remaining, 8);
     }
 
     #[test]
@@ -391,7 +392,7 @@ mod tests {
             .map(|_| {
                 let (counts, clock) = (counts.clone(), clock.clone());
                 std::thread::spawn(move || {
-                    counts.book(&user("alice", limits(10, None, None)), SessionId::new(), Ttl::MIN, &clock).is_ok()
+                    counts.book(&mut user("alice", limits(10, None, None)), SessionId::new(), Ttl::MIN, &clock).is_ok()
                 })
             })
             .collect();
@@ -403,7 +404,7 @@ mod tests {
         let (counts, clock) = (Counts::with_most_per_shard(4), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
         let limits = limits(1, None, None);
-        let book = |name: String| counts.book(&user(&name, limits), SessionId::new(), Ttl::MIN, &shared);
+        let book = |name: String| counts.book(&mut user(&name, limits), SessionId::new(), Ttl::MIN, &shared);
         let admitted = (0..10 * SHARDS).filter(|i| book(format!("early {i}")) != Err(Denied::Full)).count();
         assert!((SHARDS..=4 * SHARDS).contains(&admitted), "{admitted}");
         clock.advance(Duration::from_secs(61));
@@ -415,11 +416,11 @@ mod tests {
     fn nothing_is_taken_of_a_guest_whose_address_is_refused_nor_the_other_way_round() {
         let (counts, clock) = (Counts::with_most_per_shard(MOST_PER_SHARD), ManualClock::at(1000));
         let shared: SharedClock = clock.clone();
-        let book = |subjects: &Subjects, session| counts.book(subjects, session, Ttl::MIN, &shared);
+        let book = |subjects: &Subjects, session| counts.book(&mut subjects.clone(), session, Ttl::MIN, &shared);
         let (narrow, wide) = (limits(100, Some(1), Some(100)), limits(100, Some(2), Some(100)));
         let (first, second, third) = (SessionId::new(), SessionId::new(), SessionId::new());
-        let (one, other) = (guest("one", narrow, wide), guest("other", wide, wide));
-        let (_, month) = book(&one, first).unwrap();
+        let (mut one, other) = (guest("one", narrow, wide), guest("other", wide, wide));
+        let (_, month) = counts.book(&mut one, first, Ttl::MIN, &shared).unwrap();
         // The guest is refused: nothing is taken of the address, which has one place left.
         assert!(matches!(book(&one, SessionId::new()), Err(Denied::Limited { whose: Whose::Guest, .. })));
         assert_eq!(book(&other, second).unwrap().0.unwrap().remaining, 98);
@@ -440,7 +441,7 @@ mod tests {
                 let (counts, clock) = (counts.clone(), clock.clone());
                 std::thread::spawn(move || {
                     let subjects = guest(&format!("guest {i}"), limits(5, Some(5), None), limits(10, Some(10), None));
-                    counts.book(&subjects, SessionId::new(), Ttl::MIN, &clock).is_ok()
+                    counts.book(&mut subjects.clone(), SessionId::new(), Ttl::MIN, &clock).is_ok()
                 })
             })
             .collect();

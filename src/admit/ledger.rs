@@ -74,9 +74,14 @@ impl Ledger {
         }
     }
 
-    fn book(self: &Arc<Self>, subjects: Subjects, first: Option<First>, ttl: Ttl) -> Result<(Option<Standing>, Hold), Denied> {
+    fn book(
+        self: &Arc<Self>,
+        mut subjects: Subjects,
+        first: Option<First>,
+        ttl: Ttl,
+    ) -> Result<(Option<Standing>, Hold), Denied> {
         let session = first.as_ref().map_or_else(SessionId::new, First::session);
-        let (standing, month) = self.counts.book(&subjects, session, ttl, &self.clock)?;
+        let (standing, month) = self.counts.book(&mut subjects, session, ttl, &self.clock)?;
         Ok((standing, Hold { ledger: self.clone(), subjects, session, first, state: Booked::Here(month) }))
     }
 
@@ -95,7 +100,7 @@ impl Ledger {
 
     /// Counts one event that is given back by nobody.
     pub(super) fn count(&self, subjects: &Subjects) -> Result<(), Denied> {
-        self.counts.book(subjects, SessionId::new(), Ttl::MIN, &self.clock).map(drop)
+        self.counts.book(&mut subjects.clone(), SessionId::new(), Ttl::MIN, &self.clock).map(drop)
     }
 
     /// Holds a place until then, in seconds since 1970, with everyone who counts them.

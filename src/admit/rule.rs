@@ -78,8 +78,9 @@ impl Rate {
         }
     }
 
-    pub(super) fn one_less(self, arrival: Duration) -> Duration {
-        arrival.saturating_sub(self.interval)
+    /// Without one that made the arrival time `booked`. Only what of its interval has not gone by is given back: others have had the rest.
+    pub(super) fn one_less(self, arrival: Duration, booked: Duration, now: Duration) -> Duration {
+        arrival.saturating_sub(self.interval.min(booked.saturating_sub(now)))
     }
 
     pub(super) fn standing(self, arrival: Duration, now: Duration) -> Standing {
@@ -117,7 +118,9 @@ mod tests {
         }
         assert_eq!(rate.one_more(arrival, now), Err(Duration::from_secs(6)));
         assert!(rate.one_more(arrival, now + Duration::from_secs(6)).is_ok());
-        assert_eq!(rate.one_more(rate.one_less(arrival), now), Ok(arrival));
+        assert_eq!(rate.one_more(rate.one_less(arrival, arrival, now), now), Ok(arrival));
+        let later = now + Duration::from_mins(1);
+        assert_eq!(rate.one_less(arrival, arrival, later), arrival, "its time has gone by");
         assert_eq!(rate.standing(arrival, now + Duration::from_mins(1)).remaining, 10);
     }
 }

@@ -114,6 +114,8 @@ pub(super) struct Subject {
     pub(super) limits: Limits,
     /// Nobody comes back under this key after that, steady.
     pub(super) known_until: Duration,
+    /// The arrival time of its rate that a booking made, steady.
+    pub(super) booked: Duration,
 }
 
 /// Everyone whose limits must have room for one admission. Whose they are rises strictly: their counts are locked in this order, so no
@@ -240,7 +242,7 @@ impl Rules {
 
 impl Subject {
     fn new(whose: Whose, name: Name, within: &Arc<str>, limits: Limits) -> Self {
-        Self { whose, key: Key { name, within: within.clone() }, limits, known_until: Duration::MAX }
+        Self { whose, key: Key { name, within: within.clone() }, limits, known_until: Duration::MAX, booked: Duration::ZERO }
     }
 
     /// The user or guest themselves.

@@ -4,7 +4,7 @@
 -- The first line makes a server that takes no writes (out of memory, cannot save, no master) refuse the script before it begins.
 --
 -- Times are microseconds since 1970 by the server's clock, which all replicas share; numbers below 2^53 are exact.
--- KEYS: the hold of this session in this slot (the month that it is booked in, or 'cancelled'); then the record of the idempotency key, if
+-- KEYS: the hold of this session in this slot (the month that it is booked in, and each subject's arrival time then; or 'cancelled'); then the record of the idempotency key, if
 -- there is one; then, for each subject, its count (hash: a = theoretical arrival time, m = month, n = mints of that month) and its leases
 -- (sorted set: session by end).
 -- ARGV: operation, session, microseconds that the operation is about, digest of the request ('' without an idempotency key), microseconds
@@ -154,7 +154,9 @@ function operations.book()
     if subject.quota or subject.mints then write(subject) end
     if subject.calls then lease(subject, now + span) end
   end
-  redis.call('SET', hold, this_month, 'PX', HOLD_KEPT)
+  local booked = { this_month }
+  for _, subject in ipairs(subjects) do booked[#booked + 1] = string.format('%.0f', subject.arrival) end
+  redis.call('SET', hold, table.concat(booked, ' '), 'PX', HOLD_KEPT)
   if record then
     redis.call('HSET', record, 'request', request, 'session', session, 'state', 'pending', 'retries', 0)
     redis.call('PEXPIRE', record, math.ceil(patience / 1000))
@@ -168,10 +170,14 @@ function operations.give_back()
   redis.call('SET', hold, 'cancelled', 'PX', HOLD_KEPT)
   if record and redis.call('HGET', record, 'session') == session then redis.call('DEL', record) end
   if not known or known == 'cancelled' then return answer('nothing') end
-  for _, subject in ipairs(subjects) do
+  local booked = {}
+  for number in string.gmatch(known, '%S+') do booked[#booked + 1] = tonumber(number) end
+  for index, subject in ipairs(subjects) do
     read(subject)
-    if subject.quota then subject.arrival = math.max(subject.arrival - subject.interval, 0) end
-    if subject.mints and tonumber(known) == this_month then subject.used = math.max(subject.used - 1, 0) end
+    -- Only what of its interval has not gone by: others have had the rest.
+    local left = math.max((booked[index + 1] or 0) - now, 0)
+    if subject.quota then subject.arrival = math.max(subject.arrival - math.min(subject.interval, left), 0) end
+    if subject.mints and booked[1] == this_month then subject.used = math.max(subject.used - 1, 0) end
     if (subject.quota or subject.mints) and redis.call('EXISTS', subject.count) == 1 then write(subject) end
     if subject.calls then redis.call('ZREM', subject.leases, session) end
   end

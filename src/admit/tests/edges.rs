@@ -54,6 +54,21 @@ async fn a_month_begins_anew_and_a_mint_of_the_last_one_that_fails_takes_nothing
 }
 
 #[tokio::test]
+async fn a_mint_that_fails_late_gives_back_only_what_nobody_else_has_had() {
+    each(async |books| {
+        let alice = alone("alice", Limits { mints_per_minute: Some(6), ..NO_LIMITS });
+        let fails = admit(books, &alice).await.unwrap();
+        books.advance(Duration::from_secs(11)).await;
+        for _ in 0..6 {
+            books::spend(admit(books, &alice).await.unwrap());
+        }
+        books::give_back(fails).await;
+        assert_eq!(refused(books, &alice).await, (Rule::MintsPerMinute, 10));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn whoever_waits_for_a_place_that_more_calls_than_places_hold_waits_for_enough_of_them() {
     each(async |books| {
         let (alice, me) = (alone("alice", Limits { concurrent_calls: Some(1), ..NO_LIMITS }), pseudonym("alice"));

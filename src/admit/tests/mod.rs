@@ -31,7 +31,7 @@ fn pseudonym(name: &str) -> Pseudonym {
 }
 
 fn subject(whose: Whose, name: Name, limits: Limits) -> Subject {
-    Subject { whose, key: Key { name, within: "default".into() }, limits, known_until: Duration::MAX }
+    Subject { whose, key: Key { name, within: "default".into() }, limits, known_until: Duration::MAX, booked: Duration::ZERO }
 }
 
 /// A user under one limit alone.

@@ -113,12 +113,18 @@ impl Model {
         (Expected::Resumed(session, self.tightest(subjects, user)), resumed)
     }
 
-    /// As if the mint, which was booked in that month, had not been.
-    pub(super) fn give_back(&mut self, subjects: &Subjects, session: usize, month: usize) {
-        for subject in subjects.iter() {
+    /// The arrival times of those who were just booked.
+    pub(super) fn arrivals(&mut self, subjects: &Subjects) -> Vec<u64> {
+        subjects.iter().map(|subject| self.used(subject).arrival).collect()
+    }
+
+    /// As if the mint, which was booked in that month and made these arrival times, had not been: but what has gone by has gone by.
+    pub(super) fn give_back(&mut self, subjects: &Subjects, session: usize, month: usize, arrivals: &[u64]) {
+        for (subject, booked) in subjects.iter().zip(arrivals) {
+            let left = booked.saturating_sub(self.now);
             let used = self.used(subject);
             let interval = subject.limits.mints_per_minute.map_or(0, |quota| MINUTE / quota);
-            used.arrival = used.arrival.saturating_sub(interval);
+            used.arrival = used.arrival.saturating_sub(interval.min(left));
             *used.by_month.get_mut(&month).unwrap() -= 1;
             used.leases.remove(&session);
         }

@@ -120,6 +120,7 @@ struct Minting {
     request: u8,
     since: u64,
     month: usize,
+    arrivals: Vec<u64>,
     kept: bool,
     /// Of a retry.
     resumed: Option<Resumed>,
@@ -242,7 +243,8 @@ impl Run<'_> {
             self.sessions.len() - 1
         };
         let (since, month) = (self.model.now, self.model.month());
-        self.under_way.push(Minting { hold, user, session, key, request, since, month, kept: false, resumed });
+        let arrivals = self.model.arrivals(&subjects(self.plan, user));
+        self.under_way.push(Minting { hold, user, session, key, request, since, month, arrivals, kept: false, resumed });
     }
 
     /// The answer as the model gives it.
@@ -300,7 +302,7 @@ impl Run<'_> {
             self.model.suspend(&subjects, minting.session, resumed);
             return;
         }
-        self.model.give_back(&subjects, minting.session, minting.month);
+        self.model.give_back(&subjects, minting.session, minting.month, &minting.arrivals);
         if let Some(key) = minting.key {
             self.pending.remove(&key);
             self.keys_since.remove(&key);
