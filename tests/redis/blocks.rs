@@ -42,7 +42,7 @@ async fn a_block_reaches_the_other_replica_also_when_messages_are_lost() {
     becomes(&there, 403).await;
     let all = server.cli(&["hkeys", "test:{blocks}:all"]);
     assert_eq!(server.cli(&["hdel", "test:{blocks}:all", &all]), "1");
-    server.cli(&["incr", "test:{blocks}:changes"]);
+    server.cli(&["set", "test:{blocks}:last", "another change"]);
     becomes(&there, 200).await;
     becomes(&here, 200).await;
 }
