@@ -109,7 +109,10 @@ impl Stages {
             let (event, outcome) = if by_owner { ("end", "ended") } else { ("revoke", "revoked") };
             self.write_down(event, outcome, &binding, request, author).await;
         }
-        self.hang_ups.start(binding);
+        // Whoever ended it may not have come this far. Another replica would have left it in the queue that all take up from.
+        if newly || !self.bindings.are_shared() {
+            self.hang_ups.start(binding);
+        }
         Ok(released?)
     }
 
