@@ -1,9 +1,11 @@
 //! Real Redis servers on loopback: one, a cluster of three, or a master and a replica under Sentinel. (Valkey's, where `valkey-server` is installed.)
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -50,13 +52,20 @@ impl RedisServer {
         if !self.arguments.iter().any(|argument| argument == "--appendonly") {
             command.args(["--save", "", "--appendonly", "no"]);
         }
+        // It listens there after it listens at its port: whoever else may listen at the port is not taken for it.
+        let socket = self.folder.path().join("socket");
+        let _ = std::fs::remove_file(&socket);
+        command.arg("--unixsocket").arg(&socket);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.program)));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.address()).is_err() {
+        while UnixStream::connect(&socket).is_err() {
+            let ended = child.try_wait().expect("its state");
+            assert!(ended.is_none(), "{} ended at once on port {}: {ended:?}", self.program, self.port);
             assert!(Instant::now() < deadline, "{} does not listen", self.program);
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.child = Some(child);
     }
 
     /// Ends it at once.
@@ -101,10 +110,6 @@ impl RedisServer {
         let list = self.cli(&["client", "list", "type", kind]);
         let others = list.lines().filter(|line| !line.contains(" cmd=client|list "));
         others.filter_map(|line| Some(line.strip_prefix("id=")?.split(' ').next()?.to_owned())).collect()
-    }
-
-    fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 }
 
@@ -255,11 +260,17 @@ fn cli(port: u16, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// A port whose cluster bus port (10000 above) exists too.
+/// A port that nobody else here is given, whose cluster bus port (10000 above) is free too. Both are below those that the system gives
+/// to connections, so that a server that was down finds its port free.
 fn free_port() -> u16 {
+    const PORTS: u32 = 12_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        // Processes that run beside each other begin at different ones.
+        let step = std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(step % PORTS).expect("below 12000");
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
