@@ -38,6 +38,7 @@ use crate::issue::webhook::Receiver;
 use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Calls, Provider, Shared};
+use crate::secrets::Sources;
 use crate::shutdown::Signals;
 use crate::store::{Store, Unusable};
 use crate::tasks::Tasks;
@@ -121,7 +122,7 @@ pub(crate) struct App {
 
 impl App {
     /// Builds every stage and binds both listeners. Must run inside the process's runtime, which then keeps issuers' keys fresh.
-    pub(crate) fn build(config: Config, more: MoreRoutes) -> Result<Self, StartError> {
+    pub(crate) fn build(config: Config, sources: Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
         let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams));

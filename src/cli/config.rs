@@ -6,7 +6,8 @@ use super::{CONFIGURATION, FAILURE, complain, print};
 use crate::config::check::Tries;
 use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
-use crate::domain::secret::{Secret, SecretRef};
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
 
 /// Of the form that a webhook's secret has.
 const WEBHOOK_STAND_IN: &str = "whsec_c3RhbmQtaW4tdGhhdC1pcy1uZXZlci1zZW50";

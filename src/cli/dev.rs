@@ -1,14 +1,14 @@
 //! `ephemint dev`: the best first five minutes.
 
 use super::serve::serve;
-use super::{CONFIGURATION, FAILURE, TRIES, complain, print, sandbox};
+use super::startup::from_loaded;
+use super::{FAILURE, complain, print, sandbox};
 use crate::app::App;
+use crate::config::SignIn;
 use crate::config::check::exact_origin;
 use crate::config::load::{Environ, from_text};
-use crate::config::{SignIn, finish};
 use crate::domain::secret::{Secret, random_secret};
 use crate::sandbox::{AUDIENCE, Keys, Scenario, World};
-use crate::secrets;
 
 const KEY: &str = "EPHEMINT_DEV_UPSTREAM_KEY";
 const PSEUDONYM: &str = "EPHEMINT_DEV_PSEUDONYM_KEY";
@@ -59,21 +59,18 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     environ.retain(|name, _| !name.starts_with("EPHEMINT__"));
     let world = World::bind(0).map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?.open_to(arguments.allow_origin.clone());
     let loaded = from_text(&settings(arguments, world.url()), "ephemint dev", environ);
-    let mut config = match finish(&loaded, &|reference| secrets::read(reference, environ), TRIES) {
-        Ok(config) => config,
-        Err(problems) => {
-            complain(&problems.to_string());
-            return Ok(CONFIGURATION);
-        }
+    let mut ready = match from_loaded(&loaded, environ.clone(), &Environ::new()) {
+        Ok(ready) => ready,
+        Err(code) => return Ok(code),
     };
-    if let Some(demo) = &mut config.demo {
+    if let Some(demo) = &mut ready.config.demo {
         let scenarios = if arguments.live { Vec::new() } else { Scenario::names().map(Into::into).to_vec() };
         demo.sign_in = SignIn::Development { users: vec!["alice".into(), "bob".into()], scenarios };
     }
     let (url, token_route) = (world.url().to_owned(), world.token_route());
     world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
-    Ok(serve(config, token_route, |app| welcome(app, &url, &admin, live, open)))
+    Ok(serve(ready, token_route, |app| welcome(app, &url, &admin, live, open)))
 }
 
 fn origin(text: &str) -> Result<String, String> {

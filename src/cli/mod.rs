@@ -5,6 +5,7 @@ mod dev;
 mod key;
 mod sandbox;
 mod serve;
+mod startup;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 
-use tokio::runtime::Builder;
-
-use super::{CONFIGURATION, FAILURE, TRIES, complain};
-use crate::app::{App, StartError};
-use crate::config::load::{Environ, load};
-use crate::config::{Config, finish};
+use super::startup::{Ready, ready};
+use super::{CONFIGURATION, FAILURE, complain};
+use crate::app::App;
+use crate::config::load::Environ;
 use crate::http::MoreRoutes;
-use crate::secrets;
 use crate::shutdown::Signals;
 use crate::telemetry::logs;
 
@@ -21,27 +18,25 @@ pub(super) struct ServeArguments {
 }
 
 pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
-    let loaded = load(arguments.config.as_deref(), environ);
-    match finish(&loaded, &|reference| secrets::read(reference, environ), TRIES) {
-        Ok(config) => serve(config, MoreRoutes::none(), |_| {}),
-        Err(problems) => {
-            complain(&problems.to_string());
-            CONFIGURATION
-        }
+    match ready(arguments.config.as_deref(), environ) {
+        Ok(ready) => serve(ready, MoreRoutes::none(), |_| {}),
+        Err(code) => code,
     }
 }
 
 /// Runs the service to its end. `started` is told when it listens.
-pub(super) fn serve(config: Config, more: MoreRoutes, started: impl FnOnce(&App)) -> u8 {
+pub(super) fn serve(ready: Ready, more: MoreRoutes, started: impl FnOnce(&App)) -> u8 {
+    let Ready { config, sources, open, runtime } = ready;
     let _logs = logs::start(&config.telemetry);
-    let outcome = Builder::new_current_thread().enable_all().build().map_err(StartError::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let app = App::build(config, more)?;
-            // Before anybody is told that it runs: whoever hears that may end it.
-            let signals = Signals::listen()?;
-            started(&app);
-            app.serve(signals).await
-        })
+    for reference in open {
+        tracing::warn!(%reference, "everybody on this machine may read this file; take the permission from others (chmod o-r, or defaultMode in Kubernetes)");
+    }
+    let outcome = runtime.block_on(async {
+        let app = App::build(config, sources, more)?;
+        // Before anybody is told that it runs: whoever hears that may end it.
+        let signals = Signals::listen()?;
+        started(&app);
+        app.serve(signals).await
     });
     match outcome {
         Ok(code) => code,

@@ -7,8 +7,10 @@ pub(crate) mod load;
 mod login;
 pub(crate) mod problem;
 pub(crate) mod raw;
+pub(crate) mod secrets;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::domain::network::Network;
-use crate::domain::secret::{Secret, SecretRef};
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
 use crate::domain::ttl::Ttl;
 use check::{ReadSecret, Tries};
 pub(crate) use identity::{
@@ -29,6 +32,7 @@ use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat};
+use secrets::Secrets;
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {
@@ -45,6 +49,22 @@ pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<
     Err(Problems { origins: loaded.origins.clone(), list })
 }
 
+/// Everything that names a secret, whether or not it can be read.
+pub(crate) fn references(loaded: &Loaded) -> BTreeSet<SecretRef> {
+    let seen: RefCell<BTreeSet<SecretRef>> = RefCell::default();
+    let see = |reference: &SecretRef| {
+        seen.borrow_mut().insert(reference.clone());
+        Err(String::new())
+    };
+    let _ = check::check(&loaded.raw, &see, Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) });
+    seen.into_inner()
+}
+
+/// How secret managers are reached, as far as that is written as it should be: [`finish`] says what is not.
+pub(crate) fn secrets(loaded: &Loaded) -> Option<Secrets> {
+    check::secrets(&loaded.raw)
+}
+
 /// A configuration that can be run: every value checked, every secret read.
 pub(crate) struct Config {
     pub(crate) server: Server,
@@ -58,6 +78,7 @@ pub(crate) struct Config {
     /// Present where `OpenAI`'s webhook is taken.
     pub(crate) webhook: Option<Webhook>,
     pub(crate) store: Store,
+    pub(crate) secrets: Secrets,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
     /// The web demo, if it is to be served.

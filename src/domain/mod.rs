@@ -6,5 +6,6 @@ pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod network;
 pub(crate) mod secret;
+pub(crate) mod secret_ref;
 pub(crate) mod trace;
 pub(crate) mod ttl;

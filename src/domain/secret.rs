@@ -1,4 +1,4 @@
-//! Secrets that do not print, and the references that name them.
+//! Secrets that do not print.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -129,49 +129,9 @@ impl Sha256 {
     }
 }
 
-/// Names a secret without holding it: `env://NAME` or `file:///path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SecretRef {
-    Env(String),
-    File(std::path::PathBuf),
-}
-
-impl SecretRef {
-    /// Reads a reference. The error says what is wrong and how to write it, and never repeats `text`: it may be the secret itself.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        const LITERAL: &str = "this looks like a literal secret; write where the secret is instead: env://NAME or file:///path";
-        match text.split_once("://") {
-            Some(("env", name)) => {
-                let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-                let valid = starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-                if valid {
-                    Ok(Self::Env(name.to_owned()))
-                } else {
-                    Err("env:// takes the name of an environment variable (letters, digits, _), for example env://OPENAI_API_KEY")
-                }
-            }
-            Some(("file", path)) if path.len() > 1 && path.starts_with('/') => Ok(Self::File(path.into())),
-            Some(("file", _)) => Err("file:// takes an absolute path: three slashes, for example file:///run/secrets/key"),
-            Some(("vault" | "aws-sm" | "azure-kv" | "gcp-sm", _)) => {
-                Err("this version reads secrets from env://NAME and file:///path only")
-            }
-            _ => Err(LITERAL),
-        }
-    }
-}
-
-impl fmt::Display for SecretRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env://{name}"),
-            Self::File(path) => write!(f, "file://{}", path.display()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Credential, EphemeralToken, Secret, SecretRef};
+    use super::{Credential, EphemeralToken, Secret};
 
     #[test]
     fn secrets_do_not_print() {
@@ -183,16 +143,5 @@ mod tests {
             Credential::from(secret)
         );
         assert!(!printed.contains("canary"), "{printed}");
-    }
-
-    #[test]
-    fn a_literal_secret_is_refused_without_being_repeated() {
-        for text in ["sk-canary", "", "env://", "env://sk-canary", "file://canary", "vault://canary", "https://canary", "env://1"]
-        {
-            let refusal = SecretRef::parse(text).unwrap_err();
-            assert!(!refusal.contains("canary"), "{refusal}");
-        }
-        assert_eq!(SecretRef::parse("env://OPENAI_API_KEY").unwrap().to_string(), "env://OPENAI_API_KEY");
-        assert_eq!(SecretRef::parse("file:///run/key").unwrap().to_string(), "file:///run/key");
     }
 }

@@ -1,50 +1,141 @@
-//! Where secrets come from: the environment and files.
+//! Where secrets come from: the environment, files, and secret managers. One variant of a reference, one file.
 
-use std::path::Path;
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "gcp")]
+mod gcp;
+mod local;
+#[cfg(feature = "vault")]
+mod vault;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 use crate::config::load::Environ;
-use crate::domain::secret::{Secret, SecretRef};
+use crate::config::secrets::Secrets;
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
+use crate::outbound::{Outbound, Unbuildable};
+pub(crate) use local::{is_open_to_others, read};
 
 /// Largest secret, in bytes.
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
+/// Of one reading, whatever it takes: a login, a token, the secret itself.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Before the second and the third attempt at the start: together within half a minute.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Reads the secret that `reference` names; white space at its end is cut. The error says what the operator has to do.
-pub(crate) fn read(reference: &SecretRef, environ: &Environ) -> Result<Secret, String> {
-    let text = match reference {
-        SecretRef::Env(name) => environ.get(name).cloned().ok_or("the environment variable is not set")?,
-        SecretRef::File(path) => file(path)?,
-    };
+/// A secret as it is where the reference names it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) secret: Secret,
+    /// When this value was put there, seconds since 1970, where that is known.
+    pub(crate) made_at: Option<u64>,
+}
+
+/// Why a secret cannot be had. The sentence is for the operator: it says what to do, and holds nothing of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// A name, a permission or a setting has to be changed.
+    #[error("{0}")]
+    Wrong(String),
+    /// Whoever has it does not answer, or not now. Worth another attempt.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// Everything that references can name.
+pub(crate) struct Sources {
+    environ: Arc<Environ>,
+    #[cfg(feature = "vault")]
+    vault: vault::Vault,
+    #[cfg(feature = "aws")]
+    aws: aws::Aws,
+    #[cfg(feature = "azure")]
+    azure: azure::KeyVault,
+    #[cfg(feature = "gcp")]
+    gcp: gcp::SecretManager,
+}
+
+impl Sources {
+    /// Asks nobody yet.
+    #[cfg_attr(
+        not(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")),
+        expect(unused_variables, reason = "without managers nothing is sent")
+    )]
+    pub(crate) fn new(settings: &Secrets, environ: &Arc<Environ>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+        Ok(Self {
+            environ: environ.clone(),
+            #[cfg(feature = "vault")]
+            vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?),
+            #[cfg(feature = "aws")]
+            aws: aws::Aws::new(&settings.aws, environ, outbound.client(DEADLINE)?),
+            #[cfg(feature = "azure")]
+            azure: azure::KeyVault::new(&settings.azure, environ, outbound.client(DEADLINE)?),
+            #[cfg(feature = "gcp")]
+            gcp: gcp::SecretManager::new(&settings.gcp, outbound.client(DEADLINE)?),
+        })
+    }
+
+    /// Reads the secret that `reference` names, within ten seconds. White space at its end is cut.
+    pub(crate) async fn read(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
+        let late = |_| Unreadable::Away(format!("no answer within {} seconds", DEADLINE.as_secs()));
+        timeout(DEADLINE, self.read_at_leisure(reference)).await.map_err(late)?
+    }
+
+    async fn read_at_leisure(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
+        match reference {
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => {
+                let (reference, environ) = (reference.clone(), self.environ.clone());
+                // A file system may hang.
+                let reading = spawn_blocking(move || local::read(&reference, &environ));
+                reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
+            }
+            #[cfg(feature = "vault")]
+            SecretRef::Vault { mount, path, field } => self.vault.read(mount, path, field).await,
+            #[cfg(feature = "aws")]
+            SecretRef::Aws { id, field } => self.aws.read(id, field.as_deref()).await,
+            #[cfg(feature = "azure")]
+            SecretRef::Azure { vault, name } => self.azure.read(vault, name).await,
+            #[cfg(feature = "gcp")]
+            SecretRef::Gcp { project, name, version } => self.gcp.read(project, name, version).await,
+            #[cfg(not(all(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")))]
+            _ => Err(Unreadable::Wrong("this build leaves out that secret manager; take one with all features".into())),
+        }
+    }
+
+    /// Reads what managers have of these, at the start of the process: all at the same time, and again where nobody answers.
+    pub(crate) async fn gather(&self, references: &BTreeSet<SecretRef>) -> BTreeMap<SecretRef, Result<Found, Unreadable>> {
+        let remote = references.iter().filter(|reference| reference.is_remote());
+        let readings = remote.map(async |reference| (reference.clone(), self.read_at_start(reference).await));
+        join_all(readings).await.into_iter().collect()
+    }
+
+    async fn read_at_start(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
+        let mut outcome = self.read(reference).await;
+        for pause in PAUSES {
+            if !matches!(outcome, Err(Unreadable::Away(_))) {
+                break;
+            }
+            sleep(pause).await;
+            outcome = self.read(reference).await;
+        }
+        outcome
+    }
+}
+
+/// A secret from the text that its place holds. The error says what is wrong with it.
+fn secret_in(text: &str) -> Result<Secret, &'static str> {
     match text.trim_end() {
-        "" => Err("is empty".into()),
+        "" => Err("is empty"),
+        text if text.len() > MAX_BYTES => Err("is larger than 64 KiB; name what holds the secret alone"),
         text => Ok(Secret::from(text.to_owned())),
-    }
-}
-
-fn file(path: &Path) -> Result<String, String> {
-    let unreadable = |e: std::io::Error| format!("cannot be read: {e}");
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is not a file".into());
-    }
-    if metadata.len() > MAX_BYTES {
-        return Err(format!("is larger than {MAX_BYTES} bytes; name the file that holds the secret alone"));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Environ, SecretRef, read};
-
-    #[test]
-    fn every_way_a_secret_can_be_missing_has_its_cause() {
-        let environ: Environ = [("EMPTY", " \n"), ("GOOD", "sk-proj-a\n")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let cause = |reference: &str| read(&SecretRef::parse(reference).unwrap(), &environ).unwrap_err();
-        assert!(cause("env://ABSENT").contains("not set"));
-        assert!(cause("env://EMPTY").contains("empty"));
-        assert!(cause("file:///nonexistent/key").contains("cannot be read"));
-        assert!(cause("file:///tmp").contains("not a file"));
-        assert_eq!(read(&SecretRef::parse("env://GOOD").unwrap(), &environ).unwrap().reveal(), "sk-proj-a");
     }
 }

@@ -4,6 +4,7 @@ mod identity;
 mod limits;
 mod profile;
 mod proxies;
+mod secrets;
 mod store;
 mod webhooks;
 
@@ -18,8 +19,10 @@ use url::Url;
 
 use super::problem::Problem;
 use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer, RawUpstream};
+use super::secrets::Secrets;
 use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, NamedSecret, Server, SignIn, Sink, Telemetry, Upstream};
-use crate::domain::secret::{Secret, SecretRef};
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
 use crate::domain::ttl::Ttl;
 
 /// Reads the secret that a reference names. The error is a cause for the operator and holds nothing of the secret.
@@ -46,6 +49,13 @@ pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, tries: Tries<'
     }
 }
 
+/// The secret managers alone: they are asked before anything that needs a secret can be checked.
+pub(crate) fn secrets(raw: &RawConfig) -> Option<Secrets> {
+    let nothing = |_: &SecretRef| Err(String::new());
+    let tries = Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) };
+    Check { environment: raw.environment, read_secret: &nothing, tries, problems: Vec::new() }.secrets(&raw.secrets)
+}
+
 struct Check<'a> {
     environment: Environment,
     read_secret: ReadSecret<'a>,
@@ -70,6 +80,7 @@ impl Check<'_> {
         let ceilings = self.ceilings(&raw.limits);
         let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
         let store = self.store(&raw.store);
+        let secrets = self.secrets(&raw.secrets);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -89,6 +100,7 @@ impl Check<'_> {
             ceilings,
             webhook,
             store: store?,
+            secrets: secrets?,
             audit,
             telemetry,
             demo,

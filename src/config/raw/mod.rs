@@ -3,6 +3,7 @@
 mod identity;
 mod limits;
 mod login;
+mod secrets;
 mod store;
 mod webhooks;
 
@@ -18,6 +19,7 @@ pub(crate) use identity::{
 };
 pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
+pub(crate) use secrets::{EntraKind, RawAzure, RawEntra, RawSecrets, RawVault, RawVaultAuth, VaultAuthKind};
 pub(crate) use store::{OnOutage, RawStore, StoreKind};
 pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};
 
@@ -58,6 +60,8 @@ pub(crate) struct RawConfig {
     pub(crate) webhooks: RawWebhooks,
     /// Where counts, sessions and blocks are kept.
     pub(crate) store: RawStore,
+    /// Secret managers.
+    pub(crate) secrets: RawSecrets,
     /// Where every mint and refusal is written down.
     pub(crate) audit: RawAudit,
     /// Logs.

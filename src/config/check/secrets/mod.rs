@@ -1,0 +1,65 @@
+//! Secret managers.
+
+mod azure;
+mod vault;
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::Check;
+use crate::config::raw::RawSecrets;
+use crate::config::secrets::{Aws, Gcp, Secrets};
+use crate::domain::secret_ref::SecretRef;
+
+impl Check<'_> {
+    pub(super) fn secrets(&mut self, raw: &RawSecrets) -> Option<Secrets> {
+        let poll = Duration::from_secs(self.range("secrets.poll_seconds", raw.poll_seconds, 5, 86_400));
+        let vault = self.vault(&raw.vault);
+        let endpoint = raw.aws.endpoint.as_ref().and_then(|text| self.base("secrets.aws.endpoint", text));
+        let aws = Aws { region: self.region(raw.aws.region.as_ref()), endpoint };
+        let gcp = self.base("secrets.gcp.endpoint", &raw.gcp.endpoint).map(|endpoint| Gcp { endpoint });
+        let azure = self.key_vault(&raw.azure);
+        Some(Secrets { poll, vault: vault?, aws, azure: azure?, gcp: gcp? })
+    }
+
+    fn region(&mut self, region: Option<&String>) -> Option<String> {
+        let fits = |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if region.is_some_and(|text| !fits(text)) {
+            self.problem("secrets.aws.region", "must be the name of a region, for example \"eu-west-1\"");
+        }
+        region.filter(|text| fits(text)).cloned()
+    }
+
+    /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone.
+    fn base(&mut self, key: &str, text: &str) -> Option<Url> {
+        let url = self.url(key, text)?;
+        if url.scheme() == "http" && !is_this_machine(&url) {
+            self.problem(key, "plain http would show the secrets on their way; use https");
+            return None;
+        }
+        Some(url)
+    }
+
+    /// A reference that can be read before any manager is reached.
+    fn local(&mut self, key: &str, text: &str) -> Option<SecretRef> {
+        let reference = SecretRef::parse(text).map_err(|cause| self.problem(key, cause)).ok()?;
+        if reference.is_remote() {
+            self.problem(
+                key,
+                "must be env:// or file://: a secret manager cannot be reached with what only a secret manager knows",
+            );
+            return None;
+        }
+        Some(reference)
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,1 @@
+//! AWS Secrets Manager, as moto's server speaks it.
