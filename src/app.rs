@@ -365,14 +365,16 @@ fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, soc
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = || -> io::Result<TcpListener> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-        Ok(socket.into())
-    };
-    bound().map_err(|cause| StartError::Listen { key, address, cause })
+    bind(address).map_err(|cause| StartError::Listen { key, address, cause })
+}
+
+/// Opens a listener.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
 }
 
 /// With the origin of the page at this address, if it is on this machine: whatever port was free.

@@ -59,7 +59,9 @@ pub(crate) mod http;
 pub(crate) mod sandbox;
 // Config -> App; serve; drain
 pub(crate) mod app;
-// serve, dev, config, key
+// tries everything that a configuration names
+pub(crate) mod check;
+// serve, dev, check, config, key
 pub mod cli;
 // what fuzz targets call (tests/fuzz)
 #[cfg(any(fuzzing, test))]

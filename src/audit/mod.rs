@@ -61,6 +61,15 @@ pub(crate) fn try_sink(path: &Path) -> std::io::Result<()> {
     Sink::open(Place::File(path.to_owned())).map(drop)
 }
 
+/// The same, and leaves no file that was not there.
+pub(crate) fn try_sink_unseen(path: &Path) -> std::io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return try_sink(path);
+    }
+    drop(std::fs::File::create_new(path)?);
+    std::fs::remove_file(path)
+}
+
 /// Writes entries to every configured sink.
 pub(crate) struct Auditor {
     sinks: Vec<Sink>,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::claims::{Reading, names_audience};
 use super::memory::Memory;
+use super::trial::Wanting;
 use super::verified::Validity;
 use super::{Principal, Unauthenticated};
 use crate::config::{self, ClaimPath};
@@ -40,6 +41,18 @@ struct Active {
 
 /// What is known of a token. An outage is no knowledge.
 type Finding = Result<Active, Unauthenticated>;
+
+/// See [`super::trial::introspection`].
+pub(super) async fn try_out(
+    settings: &config::Introspection,
+    token: &Credential,
+    outbound: &Outbound,
+) -> Result<(), Wanting> {
+    match Endpoint::new(settings, outbound)?.ask(token).await? {
+        Answer::Inactive => Ok(()),
+        Answer::Active(..) => Err(Wanting::TakesAnything),
+    }
+}
 
 /// One server.
 pub(super) struct Introspection {

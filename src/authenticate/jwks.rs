@@ -103,13 +103,7 @@ impl KeySource {
         clock: SharedClock,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Unbuildable> {
-        let fetch = Fetch {
-            client: outbound.client(FETCH_DEADLINE)?,
-            name: settings.name.clone(),
-            issuer: settings.issuer.clone(),
-            jwks_url: settings.jwks_url.clone(),
-            algorithms: settings.algorithms.clone(),
-        };
+        let fetch = Fetch::new(settings, outbound)?;
         let source = Arc::new(Self {
             current: ArcSwapOption::empty(),
             attempts: watch::Sender::new(0),
@@ -221,7 +215,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-struct Fetch {
+pub(super) struct Fetch {
     client: Client,
     name: String,
     issuer: String,
@@ -229,7 +223,7 @@ struct Fetch {
     algorithms: Vec<Algorithm>,
 }
 
-struct Fetched {
+pub(super) struct Fetched {
     text: Sha256,
     keys: Arc<[VerifyingKey]>,
     fresh_for: Duration,
@@ -237,7 +231,7 @@ struct Fetched {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+pub(super) enum FetchError {
     #[error("no answer from {0}")]
     NoAnswer(&'static str, #[source] reqwest::Error),
     #[error("{0} answered with status {1}")]
@@ -254,8 +248,30 @@ enum FetchError {
     NoUsableKey,
 }
 
+impl Fetched {
+    /// How many keys there are for the accepted algorithms.
+    pub(super) fn usable(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// What discovery said; empty where it was not asked.
+    pub(super) fn discovery(&self) -> &Map<String, Value> {
+        &self.discovery
+    }
+}
+
 impl Fetch {
-    async fn run(&self) -> Result<Fetched, FetchError> {
+    pub(super) fn new(settings: &Jwt, outbound: &Outbound) -> Result<Self, Unbuildable> {
+        Ok(Self {
+            client: outbound.client(FETCH_DEADLINE)?,
+            name: settings.name.clone(),
+            issuer: settings.issuer.clone(),
+            jwks_url: settings.jwks_url.clone(),
+            algorithms: settings.algorithms.clone(),
+        })
+    }
+
+    pub(super) async fn run(&self) -> Result<Fetched, FetchError> {
         let (url, discovery) = match &self.jwks_url {
             Some(url) => (url.clone(), Map::new()),
             None => self.discover().await?,

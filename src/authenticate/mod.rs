@@ -16,6 +16,7 @@ mod jws;
 mod jwt;
 mod memory;
 mod login;
+pub(crate) mod trial;
 mod verified;
 mod webhook;
 

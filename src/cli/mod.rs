@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0, 1 failure, 64 usage, 78 configuration.
 
+mod check;
 mod config;
 mod dev;
 mod key;
@@ -46,6 +47,12 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Run everything on this machine, with no key and no file: the service, a simulated provider, a simulated sign-in
     Dev(dev::DevArguments),
+    /// Try everything that the configuration names, and say of each: ok, or what is wrong and how to mend it
+    ///
+    /// Asks every upstream about its keys and models, every issuer for its keys, the store, the audit's sinks, the clock, and whether the
+    /// listeners' addresses are free. Changes nothing and mints nothing. Exit code: 0 when nothing failed, 1 when something did, 78 when
+    /// the configuration itself is wrong.
+    Check(check::CheckArguments),
     /// Show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -85,6 +92,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>, environ: BTreeMap
         None => serve::run(&line.serve, &environ),
         Some(Command::Serve(serve)) => serve::run(&serve, &environ),
         Some(Command::Dev(dev)) => dev::run(&dev, environ),
+        Some(Command::Check(check)) => check::run(&check, &environ),
         Some(Command::Config(command)) => config::run(&command, &environ),
         Some(Command::Key(command)) => key::run(&command),
     }

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
 
 /// Runs the service to its end. `started` is told when it listens.
 pub(super) fn serve(ready: Ready, more: MoreRoutes, started: impl FnOnce(&App)) -> u8 {
-    let Ready { config, sources, open, runtime } = ready;
+    let Ready { config, sources, open, runtime, .. } = ready;
     let _logs = logs::start(&config.telemetry);
     for reference in open {
         tracing::warn!(%reference, "everybody on this machine may read this file; take the permission from others (chmod o-r, or defaultMode in Kubernetes)");

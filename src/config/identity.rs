@@ -87,6 +87,7 @@ pub(crate) struct Guest {
 }
 
 /// Who vouches that a visitor is no machine, and what its word must say.
+#[derive(Clone)]
 pub(crate) struct Proof {
     pub(crate) secret: Secret,
     pub(crate) verify_url: Url,

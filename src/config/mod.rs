@@ -31,7 +31,7 @@ pub(crate) use identity::{
 };
 use load::Loaded;
 pub(crate) use login::{Client, Login};
-use problem::{Problem, Problems};
+pub(crate) use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat, Verify};
 use secrets::Secrets;
 pub(crate) use upstream::{Credential, Keys, NamedSecret, Subject, Upstream, Workload};

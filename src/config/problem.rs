@@ -50,11 +50,17 @@ pub(crate) struct Problems {
     pub(crate) list: Vec<Problem>,
 }
 
+impl Problems {
+    /// Each problem with its place: the file, or the environment variable.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (String, &Problem)> {
+        self.list.iter().map(|problem| (self.origins.of(&problem.key), problem))
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.list.iter().enumerate() {
+        for (i, (place, problem)) in self.placed().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
-            let place = self.origins.of(&problem.key);
             match problem.key.as_str() {
                 "" => write!(f, "{newline}{place}: {}", problem.cause)?,
                 key => write!(f, "{newline}{place}: {key}: {}", problem.cause)?,

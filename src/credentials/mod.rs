@@ -20,6 +20,7 @@ use crate::telemetry::metrics::{CredentialLabels, Metrics, SlotLabels};
 use report::Report;
 use watch::Watch;
 use workload::Exchange;
+pub(crate) use workload::{EXCHANGE, NotTraded, Trade};
 
 /// The credentials of all upstreams.
 #[derive(Clone)]

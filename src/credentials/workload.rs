@@ -18,7 +18,7 @@ use super::Care;
 use crate::config::{Subject, Workload};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::outbound::{self, Outbound, Unbuildable, causes};
+use crate::outbound::{self, Outbound, Unbuildable, Unreached};
 use crate::provider::Key;
 use crate::secrets::{Found, Sources};
 
@@ -29,6 +29,8 @@ const BUFFER: u64 = 1200;
 /// Of what an answer may promise.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=604_800;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// As messages name it.
+pub(crate) const EXCHANGE: &str = "the exchange";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -36,14 +38,34 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 /// Trades, for as long as the process lives. One at a time, and never in a user's request.
 pub(super) struct Exchange {
     care: Care,
+    trade: Trade,
+    /// What was logged last.
+    told: Option<String>,
+}
+
+/// One way to trade.
+pub(crate) struct Trade {
     auth_url: Url,
     identity_provider_id: String,
     service_account_id: String,
     subject: Subject,
     sources: Arc<Sources>,
     client: Client,
-    /// What was logged last.
-    told: Option<String>,
+}
+
+/// Why there is no credential.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTraded {
+    /// Nothing to trade: the platform's token cannot be read.
+    #[error("{0}")]
+    NoSubject(String),
+    #[error("{0} cannot be reached: {1}")]
+    Unreached(&'static str, Unreached),
+    /// Whose refusal, its status and the name of its error, after a comma.
+    #[error("{0} refuses: status {1}{2}")]
+    Refused(&'static str, u16, String),
+    #[error("{0}")]
+    Malformed(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -65,25 +87,7 @@ struct Refused {
 
 impl Exchange {
     pub(super) fn new(care: Care, settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
-        let subject = match &settings.subject {
-            Subject::Token(reference) => Subject::Token(reference.clone()),
-            Subject::Azure { endpoint, audience, client_id } => {
-                Subject::Azure { endpoint: endpoint.clone(), audience: audience.clone(), client_id: client_id.clone() }
-            }
-            Subject::Google { endpoint, audience } => Subject::Google { endpoint: endpoint.clone(), audience: audience.clone() },
-        };
-        let (provider, account) = (settings.identity_provider_id.clone(), settings.service_account_id.clone());
-        let (auth_url, client) = (settings.auth_url.clone(), outbound.client(DEADLINE)?);
-        Ok(Self {
-            care,
-            auth_url,
-            identity_provider_id: provider,
-            service_account_id: account,
-            subject,
-            sources,
-            client,
-            told: None,
-        })
+        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None })
     }
 
     pub(super) async fn run(mut self) {
@@ -91,14 +95,14 @@ impl Exchange {
         let mut pause = PAUSES.0;
         loop {
             let number = *asked.borrow_and_update();
-            let wait = match self.trade().await {
+            let wait = match self.renew().await {
                 Ok(lifetime) => {
                     pause = PAUSES.0;
                     self.told = None;
                     refresh_after(lifetime)
                 }
                 Err(cause) => {
-                    self.failed(&cause).await;
+                    self.failed(&cause.to_string()).await;
                     let wait = pause.mul_f64(1.0 - 0.25 * fastrand::f64());
                     pause = (pause * 2).min(PAUSES.1);
                     wait
@@ -124,7 +128,38 @@ impl Exchange {
     }
 
     /// Puts a new credential in use. For how many seconds it lives.
-    async fn trade(&self) -> Result<u64, String> {
+    async fn renew(&self) -> Result<u64, NotTraded> {
+        let (secret, lifetime) = self.trade.trade().await?;
+        let expires_at = self.care.inner.clock.unix() + lifetime;
+        let key = Key::new(self.care.upstream.settings(), &secret, Some(expires_at));
+        let key =
+            key.ok_or(NotTraded::Malformed("the exchange answered with a credential that cannot be sent in a header"))?;
+        self.care.adopt(key, None, "exchanged").await;
+        Ok(lifetime)
+    }
+}
+
+impl Trade {
+    pub(crate) fn new(settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+        let subject = match &settings.subject {
+            Subject::Token(reference) => Subject::Token(reference.clone()),
+            Subject::Azure { endpoint, audience, client_id } => {
+                Subject::Azure { endpoint: endpoint.clone(), audience: audience.clone(), client_id: client_id.clone() }
+            }
+            Subject::Google { endpoint, audience } => Subject::Google { endpoint: endpoint.clone(), audience: audience.clone() },
+        };
+        Ok(Self {
+            auth_url: settings.auth_url.clone(),
+            identity_provider_id: settings.identity_provider_id.clone(),
+            service_account_id: settings.service_account_id.clone(),
+            subject,
+            sources,
+            client: outbound.client(DEADLINE)?,
+        })
+    }
+
+    /// Trades once. The credential, and for how many seconds it lives.
+    pub(crate) async fn trade(&self) -> Result<(Secret, u64), NotTraded> {
         let (subject, kind) = self.subject_token().await?;
         let body = json!({
             "grant_type": GRANT,
@@ -134,21 +169,16 @@ impl Exchange {
             "service_account_id": self.service_account_id,
         });
         let request = self.client.post(self.auth_url.clone()).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let traded = self.answer("the exchange", request.body(body.to_string())).await?;
-        let traded: Traded =
-            serde_json::from_slice(&traded).map_err(|_| "the exchange answered in another form than documented".to_owned())?;
+        let traded = self.answer(EXCHANGE, request.body(body.to_string())).await?;
+        let traded: Traded = serde_json::from_slice(&traded)
+            .map_err(|_| NotTraded::Malformed("the exchange answered in another form than documented"))?;
         if !LIFETIMES.contains(&traded.expires_in) {
-            return Err("the exchange answered with a lifetime that cannot be".into());
+            return Err(NotTraded::Malformed("the exchange answered with a lifetime that cannot be"));
         }
-        let secret = Secret::from(traded.access_token);
-        let expires_at = self.care.inner.clock.unix() + traded.expires_in;
-        let key = Key::new(self.care.upstream.settings(), &secret, Some(expires_at));
-        let key = key.ok_or("the exchange answered with a credential that cannot be sent in a header")?;
-        self.care.adopt(key, None, "exchanged").await;
-        Ok(traded.expires_in)
+        Ok((Secret::from(traded.access_token), traded.expires_in))
     }
 
-    async fn subject_token(&self) -> Result<(Secret, &'static str), String> {
+    async fn subject_token(&self) -> Result<(Secret, &'static str), NotTraded> {
         match &self.subject {
             Subject::Token(reference) => Ok((self.token(reference).await?.secret, JWT)),
             Subject::Azure { endpoint, audience, client_id } => {
@@ -159,7 +189,7 @@ impl Exchange {
                 }
                 let body = self.answer("Azure's metadata service", self.client.get(url).header("Metadata", "true")).await?;
                 let token: AzureToken = serde_json::from_slice(&body)
-                    .map_err(|_| "Azure's metadata service answered in another form than documented".to_owned())?;
+                    .map_err(|_| NotTraded::Malformed("Azure's metadata service answered in another form than documented"))?;
                 Ok((Secret::from(token.access_token), JWT))
             }
             Subject::Google { endpoint, audience } => {
@@ -168,31 +198,28 @@ impl Exchange {
                 let request = self.client.get(url).header("Metadata-Flavor", "Google");
                 let body = self.answer("Google's metadata service", request).await?;
                 let text = String::from_utf8(body.to_vec())
-                    .map_err(|_| "Google's metadata service answered with no token".to_owned())?;
+                    .map_err(|_| NotTraded::Malformed("Google's metadata service answered with no token"))?;
                 Ok((Secret::from(text.trim().to_owned()), ID_TOKEN))
             }
         }
     }
 
-    async fn token(&self, reference: &SecretRef) -> Result<Found, String> {
-        self.sources.read(reference).await.map_err(|unreadable| format!("{reference}: {unreadable}"))
+    async fn token(&self, reference: &SecretRef) -> Result<Found, NotTraded> {
+        self.sources.read(reference).await.map_err(|unreadable| NotTraded::NoSubject(format!("{reference}: {unreadable}")))
     }
 
     /// The body of a good answer. Of any other, only the name of its error goes on.
-    async fn answer(&self, whose: &str, request: RequestBuilder) -> Result<bytes::Bytes, String> {
-        let answer = request.send().await.map_err(|error| {
-            let error = error.without_url();
-            format!("{whose} cannot be reached: {error}: {}", causes(&error))
-        })?;
+    async fn answer(&self, whose: &'static str, request: RequestBuilder) -> Result<bytes::Bytes, NotTraded> {
+        let answer = request.send().await.map_err(|error| NotTraded::Unreached(whose, error.into()))?;
         let status = answer.status();
-        let body = outbound::body(reqwest::Body::from(answer), MAX_ANSWER).await.map_err(|error| format!("{whose}: {error}"));
+        let body = outbound::body(reqwest::Body::from(answer), MAX_ANSWER).await;
         if status.is_success() {
-            return body;
+            return body.map_err(|_| NotTraded::Malformed("the answer broke off, or is larger than 64 KiB"));
         }
         let error = body.ok().and_then(|body| serde_json::from_slice::<Refused>(&body).ok()).map(|refused| refused.error);
         let is_name = |text: &String| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let said = error.filter(is_name).map_or_else(String::new, |error| format!(", {error}"));
-        Err(format!("{whose} refuses: status {}{said}", status.as_u16()))
+        Err(NotTraded::Refused(whose, status.as_u16(), said))
     }
 }
 

@@ -125,6 +125,18 @@ impl File {
     }
 }
 
+/// Whether the file at `path` can be opened, or made where there is none. Leaves no file that was not there.
+pub(crate) fn try_open(path: &Path) -> Result<(), Unopened> {
+    let is_new = matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if !is_new {
+        return File::open(path).map(|file| file.close());
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".check-{:016x}", fastrand::u64(..)));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+    made.and_then(|_| std::fs::remove_file(&beside)).map_err(|error| Unopened::Io(path.into(), error))
+}
+
 /// The store panics on some kinds of damage.
 fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Unwritten> {
     Ok(catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| Unwritten::Panicked)??)

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use committer::{Committer, Group};
 use file::File;
 
-pub(crate) use file::Unopened;
+pub(crate) use file::{Unopened, try_open};
 
 /// Keys that wait for the disk. With more, every ticket is lost at once and the store is not healthy until they are written; changes are
 /// still taken, because one left out would be missing from the file without anyone knowing.

@@ -1,6 +1,7 @@
 //! The only place that builds HTTP clients: none follows a redirect or uses a proxy of the environment, and all have deadlines.
 
 mod pool;
+mod trouble;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 pub(crate) use pool::{Answer, Pool};
+pub(crate) use trouble::{Trouble, Unreached};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -31,6 +33,7 @@ pub(crate) struct Unbuildable(#[from] reqwest::Error);
 #[derive(Clone)]
 pub(crate) struct Outbound {
     tls: ClientConfig,
+    trusts_somebody: bool,
 }
 
 impl Outbound {
@@ -38,14 +41,19 @@ impl Outbound {
     pub(crate) fn new() -> Result<Self, rustls::Error> {
         let builder =
             || ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into()).with_safe_default_protocol_versions();
-        let tls = match builder()?.with_platform_verifier() {
-            Ok(trusting) => trusting.with_no_client_auth(),
+        let (tls, trusts_somebody) = match builder()?.with_platform_verifier() {
+            Ok(trusting) => (trusting.with_no_client_auth(), true),
             Err(error) => {
                 tracing::warn!(%error, "no CA certificates were found, so no https server can be trusted; install the package ca-certificates or set SSL_CERT_FILE");
-                builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+                (builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth(), false)
             }
         };
-        Ok(Self { tls })
+        Ok(Self { tls, trusts_somebody })
+    }
+
+    /// Whether the system's trust store holds anything.
+    pub(crate) fn trusts_somebody(&self) -> bool {
+        self.trusts_somebody
     }
 
     /// A client whose every request, body included, ends within `deadline`.

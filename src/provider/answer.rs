@@ -7,7 +7,7 @@ use crate::domain::secret::EphemeralToken;
 use crate::domain::ttl::Ttl;
 
 /// Difference between the upstream's clock and ours that is forgiven.
-const CLOCK_SLACK_SECONDS: u64 = 5;
+pub(crate) const CLOCK_SLACK_SECONDS: u64 = 5;
 const MAX_SECRET: usize = 4096;
 const PERMANENT_KEY: &str = "sk-";
 

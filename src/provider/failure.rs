@@ -1,8 +1,8 @@
 //! Every way a mint can fail at the upstream.
 //!
 //! Statuses and bodies: `OpenAI`'s `ErrorResponse` schema and its error-codes guide; the bodies seen in the field may be empty, hold
-//! numbers where text belongs, or be HTML from a proxy. Nothing of a body but its `type` and `code` is looked at: messages echo parts
-//! of keys.
+//! numbers where text belongs, or be HTML from a proxy. Nothing of a body but its `type` and `code` is told: messages echo parts of
+//! keys.
 
 use std::time::Duration;
 
@@ -13,7 +13,17 @@ use serde_json::Value;
 use super::{Served, retry};
 
 const MAX_CODE: usize = 64;
-const BILLING: [&str; 5] = [
+/// What messages say in words where codes do not tell one cause from another (help.openai.com, error-codes guide).
+const PHRASES: [&str; 7] = [
+    "ip not authorized",
+    "ip address",
+    "member of an organization",
+    "archived",
+    "deactivated",
+    "organization header",
+    "project header",
+];
+pub(crate) const BILLING: [&str; 5] = [
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -97,13 +107,15 @@ impl Failure {
     }
 }
 
-/// The two fields of an error body that are looked at.
+/// The fields of an error body that are looked at.
 #[derive(Default, Deserialize)]
 pub(super) struct UpstreamError {
     #[serde(default, rename = "type")]
     kind: Value,
     #[serde(default)]
     code: Value,
+    #[serde(default)]
+    message: Value,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +135,12 @@ impl UpstreamError {
     /// The code, or else the type, where it is a plain word.
     pub(super) fn name(&self) -> Option<String> {
         plain(&self.code).or_else(|| plain(&self.kind))
+    }
+
+    /// The first phrase of ours that the message holds.
+    pub(super) fn phrase(&self) -> Option<&'static str> {
+        let message = self.message.as_str()?.to_ascii_lowercase();
+        PHRASES.into_iter().find(|phrase| message.contains(phrase))
     }
 
     fn describe(&self) -> String {

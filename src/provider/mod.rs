@@ -21,12 +21,12 @@ use crate::domain::secret::EphemeralToken;
 use crate::domain::trace::Trace;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
-pub(crate) use answer::PublicSession;
+pub(crate) use answer::{CLOCK_SLACK_SECONDS, PublicSession};
 pub(crate) use calls::{Calls, HungUp};
-pub(crate) use failure::{Failure, Kind};
+pub(crate) use failure::{BILLING, Failure, Kind};
 pub(crate) use key::Key;
 use openai::Endpoint;
-pub(crate) use probe::{Probe, Question, Verdict};
+pub(crate) use probe::{Probe, Probed, Question, Verdict};
 pub(crate) use ring::{Ring, Slot, State};
 
 /// A client secret, fresh from the upstream. Only this stage can make one.

@@ -15,7 +15,7 @@ use super::{Key, Shared};
 use crate::config::{self, Credential, Profile, Verify};
 use crate::domain::clock::SharedClock;
 use crate::domain::ttl::Ttl;
-use crate::outbound::{self, Outbound, Unbuildable, causes};
+use crate::outbound::{self, Outbound, Unbuildable, Unreached};
 
 const DEADLINE: Duration = Duration::from_secs(8);
 /// The list of models is some 20 KiB.
@@ -56,6 +56,8 @@ pub(crate) struct Probed {
     pub(crate) status: StatusCode,
     /// `code` of the error body, or its `type`.
     pub(crate) code: Option<String>,
+    /// A phrase of ours that the error's message holds. Nothing else of a message is kept: it may echo parts of a key.
+    pub(crate) phrase: Option<&'static str>,
     /// Models that the key may use, with the day on which each is shut down; empty where they were not asked for or not listed.
     pub(crate) models: Vec<(String, Option<String>)>,
     /// Seconds by which the upstream's clock is ahead of ours.
@@ -90,8 +92,8 @@ impl Probe {
         Ok(Self { client: outbound.client(DEADLINE)?, clock })
     }
 
-    /// Asks. `Err` says why there is no answer.
-    pub(crate) async fn ask(&self, upstream: &Shared, key: &Key, question: &Question) -> Result<Probed, String> {
+    /// Asks.
+    pub(crate) async fn ask(&self, upstream: &Shared, key: &Key, question: &Question) -> Result<Probed, Unreached> {
         let (base, headers) = (&upstream.settings.base_url, key.headers_without_body());
         let request = match question {
             Question::Models => self.client.get(format!("{base}/models")).headers(headers),
@@ -101,18 +103,14 @@ impl Probe {
                 request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body.to_string())
             }
         };
-        let answer = request.send().await.map_err(|error| {
-            let error = error.without_url();
-            format!("{error}: {}", causes(&error))
-        })?;
-        Ok(self.read(answer, question).await)
+        Ok(self.read(request.send().await?, question).await)
     }
 
     /// Whether the key can be used, as far as a question can tell.
     pub(crate) async fn verdict(&self, upstream: &Shared, key: &Key, question: &Question) -> Verdict {
         match self.ask(upstream, key, question).await {
             Ok(probed) => probed.verdict(question),
-            Err(cause) => Verdict::Unclear(cause),
+            Err(unreached) => Verdict::Unclear(unreached.to_string()),
         }
     }
 
@@ -122,8 +120,8 @@ impl Probe {
         let listed = matches!(question, Question::Models) && status.is_success();
         let models = listed.then(|| serde_json::from_slice::<Models>(&body).ok()).flatten();
         let models = models.map(|list| list.data.into_iter().map(|model| (model.id, model.shutdown_date)).collect());
-        let code = if status.is_success() { None } else { UpstreamError::read(&body).name() };
-        Probed { status, code, models: models.unwrap_or_default(), ahead }
+        let error = (!status.is_success()).then(|| UpstreamError::read(&body)).unwrap_or_default();
+        Probed { status, code: error.name(), phrase: error.phrase(), models: models.unwrap_or_default(), ahead }
     }
 
     fn ahead(&self, headers: &HeaderMap) -> Option<i64> {
@@ -155,7 +153,7 @@ mod tests {
     fn only_an_upstream_that_does_not_know_a_key_speaks_against_it() {
         let verdict = |status: u16, code: Option<&str>, question: &Question| {
             let status = StatusCode::from_u16(status).unwrap();
-            Probed { status, code: code.map(Into::into), models: Vec::new(), ahead: None }.verdict(question)
+            Probed { status, code: code.map(Into::into), phrase: None, models: Vec::new(), ahead: None }.verdict(question)
         };
         let mint = Question::Mint(serde_json::Map::new());
         for (status, code) in

@@ -7,6 +7,7 @@ mod failure;
 mod link;
 mod origin;
 mod script;
+pub(crate) mod trial;
 #[cfg(test)]
 mod tests;
 

@@ -30,7 +30,7 @@ const MAX_BYTES: usize = 64 * 1024;
 /// Of one reading, whatever it takes: a login, a token, the secret itself.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Before the second and the third attempt at the start: together within half a minute.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+pub(crate) const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A secret as it is where the reference names it.
 #[derive(Clone, Debug)]
@@ -111,16 +111,20 @@ impl Sources {
         }
     }
 
-    /// Reads what managers have of these, at the start of the process: all at the same time, and again where nobody answers.
-    pub(crate) async fn gather(&self, references: &BTreeSet<SecretRef>) -> BTreeMap<SecretRef, Result<Found, Unreadable>> {
+    /// Reads what managers have of these: all at the same time, and again after each pause where nobody answers.
+    pub(crate) async fn gather(
+        &self,
+        references: &BTreeSet<SecretRef>,
+        pauses: &[Duration],
+    ) -> BTreeMap<SecretRef, Result<Found, Unreadable>> {
         let remote = references.iter().filter(|reference| reference.is_remote());
-        let readings = remote.map(async |reference| (reference.clone(), self.read_at_start(reference).await));
+        let readings = remote.map(async |reference| (reference.clone(), self.read_again(reference, pauses).await));
         join_all(readings).await.into_iter().collect()
     }
 
-    async fn read_at_start(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
+    async fn read_again(&self, reference: &SecretRef, pauses: &[Duration]) -> Result<Found, Unreadable> {
         let mut outcome = self.read(reference).await;
-        for pause in PAUSES {
+        for &pause in pauses {
             if !matches!(outcome, Err(Unreadable::Away(_))) {
                 break;
             }

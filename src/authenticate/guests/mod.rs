@@ -11,6 +11,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
+use super::trial::Wanting;
 use super::{Principal, Unauthenticated, Visit};
 use crate::config;
 use crate::domain::clock::SharedClock;
@@ -83,6 +84,11 @@ impl Guests {
             clock,
             runtime: Handle::current(),
         })
+    }
+
+    /// See [`super::trial::guests`].
+    pub(super) async fn try_out(proof: &config::Proof, token: &Credential, outbound: &Outbound) -> Result<(), Wanting> {
+        Provider::new(proof.clone(), outbound)?.try_out(token).await
     }
 
     /// The name that limits of an address are kept under.

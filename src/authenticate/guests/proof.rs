@@ -3,7 +3,7 @@
 //! Sources: <https://developers.cloudflare.com/turnstile/get-started/server-side-validation/>,
 //! <https://docs.hcaptcha.com/#verify-the-user-response-server-side>, <https://developers.google.com/recaptcha/docs/verify>.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use url::form_urlencoded::Serializer;
 
+use crate::authenticate::trial::Wanting;
 use crate::config;
 use crate::domain::json::parse_strict;
 use crate::domain::secret::Credential;
@@ -19,6 +20,8 @@ use crate::outbound::{self, BodyError, Outbound, Unbuildable};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 16 * 1024;
+/// An address of documentation alone (RFC 5737).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// Questions under way at once; beyond that visitors are asked to come back.
 const MOST_ASKED: usize = 256;
 
@@ -56,6 +59,17 @@ enum NoAnswer {
     Secret,
 }
 
+impl From<NoAnswer> for Wanting {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::Http(error) => error.into(),
+            NoAnswer::Status(status) => Self::status(status),
+            NoAnswer::Secret => Self::Refused(StatusCode::OK.as_u16()),
+            NoAnswer::Busy | NoAnswer::Body(_) | NoAnswer::Malformed | NoAnswer::Internal => Self::Malformed,
+        }
+    }
+}
+
 impl Provider {
     pub(super) fn new(settings: config::Proof, outbound: &Outbound) -> Result<Self, Unbuildable> {
         Ok(Self { settings, client: outbound.client(DEADLINE)?, places: Semaphore::new(MOST_ASKED) })
@@ -70,6 +84,15 @@ impl Provider {
                 Verdict::None
             }
         }
+    }
+
+    /// Asks about a proof that is none: whatever says yes to that says yes to everything.
+    pub(super) async fn try_out(&self, proof: &Credential) -> Result<(), Wanting> {
+        let answer = self.answer(proof, NOWHERE).await?;
+        if answer.get("success") == Some(&Value::Bool(true)) {
+            return Err(Wanting::TakesAnything);
+        }
+        Ok(judge(&self.settings, &answer).map(drop)?)
     }
 
     async fn answer(&self, proof: &Credential, from: IpAddr) -> Result<Map<String, Value>, NoAnswer> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
+use crate::authenticate::trial::Wanting;
 use crate::authenticate::verified::Validity;
 use crate::config::{self, ClientAuth};
 use crate::domain::json::parse_strict;
@@ -43,6 +44,18 @@ pub(super) enum NoAnswer {
     Body(#[source] BodyError<reqwest::Error>),
     #[error("its answer is not of the form of RFC 7662, section 2.2: {0}")]
     Malformed(&'static str),
+}
+
+impl From<NoAnswer> for Wanting {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::Http(error) => error.into(),
+            NoAnswer::TooSlow => Self::silent(),
+            NoAnswer::Refused(status) => Self::Refused(status.as_u16()),
+            NoAnswer::Status(status) => Self::status(status),
+            NoAnswer::Body(_) | NoAnswer::Malformed(_) => Self::Malformed,
+        }
+    }
 }
 
 pub(super) struct Endpoint {

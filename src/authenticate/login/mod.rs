@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -32,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) use cookie::{Cookies, Jar};
 use cookie::{Keeping, Purpose, Sealer};
 use id_token::IdTokens;
-use provider::{DEADLINE, Provider};
+use provider::{DEADLINE, Endpoints, Provider};
 use refresh::Refreshing;
 use session::{Lifetime, Session, TooLarge};
 use sign_in::UsedStates;
@@ -218,6 +219,11 @@ impl Login {
         let left = self.lifetime.absolute_end(session).saturating_sub(self.clock.unix());
         self.ended.insert(session.id.clone(), Duration::from_secs(left));
     }
+}
+
+/// Whether discovery says where users sign in at this issuer, as a sign-in needs it.
+pub(super) fn says_where(issuer: &str, discovery: &Map<String, Value>) -> bool {
+    Endpoints::read(issuer, discovery).is_some()
 }
 
 /// Every claim that the configuration reads, and who the user is at the issuer.

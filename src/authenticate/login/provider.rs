@@ -46,7 +46,7 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     /// `None` when one that is needed is missing, or one of an https issuer is not https.
-    fn read(issuer: &str, discovery: &Map<String, Value>) -> Option<Self> {
+    pub(super) fn read(issuer: &str, discovery: &Map<String, Value>) -> Option<Self> {
         let is_https = issuer.starts_with("https://");
         let endpoint = |name: &str| match discovery.get(name).and_then(Value::as_str) {
             None => Some(None),

@@ -1,0 +1,68 @@
+//! Permanent keys: what can be seen of them here, and what the upstream says of them.
+
+use super::finding::{About, Finding};
+use super::{OFFLINE, Setup, answer, fault, in_time, reach};
+use crate::config::check::is_legacy_key;
+use crate::config::{Keys, NamedSecret, Upstream};
+use crate::provider::{Key, Probe, Probed, Question, Shared};
+
+const A_DAY: u64 = 86_400;
+
+pub(super) fn about(setup: &Setup, upstream: &Upstream, key: &NamedSecret) -> About {
+    let (name, reference) = (&upstream.name, &key.reference);
+    if setup.is_stand_in(key) {
+        return About::new("key", format!("{name} {reference}"));
+    }
+    About::new("key", format!("{name} {reference} (fingerprint {})", key.secret.fingerprint()))
+}
+
+/// What need not be asked of anybody.
+pub(super) fn at_rest(setup: &Setup, upstream: &Upstream, keys: &Keys) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, key) in keys.keys.iter().enumerate() {
+        let about = || about(setup, upstream, key);
+        if setup.open.contains(&key.reference) {
+            findings.push(about().warning(&fault::OPEN_FILE, ""));
+        }
+        let age = setup.made_at.get(&key.reference).map(|at| setup.clock.unix().saturating_sub(*at));
+        if let Some(age) = age.filter(|age| keys.warn_after.is_some_and(|most| *age > most.as_secs())) {
+            findings.push(about().warning(&fault::OLD_KEY, &format!("{} days", age / A_DAY)));
+        }
+        if setup.is_stand_in(key) {
+            continue;
+        }
+        if is_legacy_key(key.secret.reveal()) {
+            findings.push(about().warning(&fault::LEGACY_KEY, ""));
+        }
+        let mut before = keys.keys.iter().take(index).filter(|other| !setup.is_stand_in(other));
+        if let Some(same) = before.find(|other| other.secret.fingerprint() == key.secret.fingerprint()) {
+            findings.push(about().warning(&fault::SAME_KEY, &same.reference.to_string()));
+        }
+    }
+    findings
+}
+
+/// Asks the upstream which models a credential may use. The answer, if it says something of models or of the time.
+pub(super) async fn ask(
+    setup: &Setup,
+    probe: &Probe,
+    upstream: &Shared,
+    key: &Key,
+    about: About,
+) -> (Finding, Option<Probed>) {
+    if setup.offline {
+        return (about.skipped(OFFLINE), None);
+    }
+    let probed = match in_time(probe.ask(upstream, key, &Question::Models)).await {
+        None => return (about.failed(&fault::NO_ANSWER, ""), None),
+        Some(Err(unreached)) => return (reach::unreached(about, &unreached, setup), None),
+        Some(Ok(probed)) => probed,
+    };
+    let finding = match (answer::fault_of(&probed), probed.models.len()) {
+        (Some((outcome, fault)), _) => about.at_fault(outcome, fault, &answer::said(&probed)),
+        (None, 0) => about.warning(&fault::NO_MODELS, &answer::said(&probed)),
+        (None, 1) => about.ok("accepted, 1 model"),
+        (None, models) => about.ok(format!("accepted, {models} models")),
+    };
+    (finding, Some(probed))
+}
