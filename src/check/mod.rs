@@ -24,7 +24,7 @@ use tokio::time::timeout;
 pub(crate) use against::Other;
 pub(crate) use finding::{Finding, Outcome};
 
-use crate::config::{Config, Environment, NamedSecret};
+use crate::config::{Config, NamedSecret};
 use crate::domain::clock::SharedClock;
 use crate::domain::secret_ref::SecretRef;
 use crate::outbound::Outbound;
@@ -37,7 +37,6 @@ const OFFLINE: &str = "not tried: --offline";
 /// What is tried, and with what.
 pub(crate) struct Setup {
     pub(crate) config: Config,
-    pub(crate) environment: Environment,
     pub(crate) sources: Arc<Sources>,
     pub(crate) outbound: Outbound,
     pub(crate) clock: SharedClock,

@@ -44,15 +44,14 @@ async fn one(setup: &Setup, probe: &Probe, upstream: &Shared) -> Vec<Finding> {
         }
         Credential::Workload(workload) => vec![identity_of_the_platform(setup, probe, upstream, workload).await],
     };
-    let mut findings = Vec::new();
-    if let Credential::Keys(keys) = &settings.credential {
-        findings.extend(key::at_rest(setup, settings, keys));
-    }
-    let (mut answers, mut ahead) = (Vec::new(), None);
+    let (mut findings, mut answers, mut ahead) = (Vec::new(), Vec::new(), None);
     for tried in tried {
         findings.extend(tried.findings);
         ahead = ahead.or(tried.probed.as_ref().and_then(|probed| probed.ahead));
         answers.extend(tried.probed.map(|probed| (tried.name, probed.models)));
+    }
+    if let Credential::Keys(keys) = &settings.credential {
+        findings.extend(key::at_rest(setup, settings, keys));
     }
     findings.extend(model::findings(setup, settings, &answers));
     findings.push(clock(setup, &settings.name, ahead));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::startup::{Manner, NotReady, Ready, prepare, stand_in};
 use super::{FAILURE, print};
-use crate::check::{self, Finding, Outcome, Other, Setup};
+use crate::check::{self, Finding, Other, Outcome, Setup};
 use crate::config;
 use crate::config::load::{Environ, load};
 use crate::domain::clock::SystemClock;
@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &CheckArguments, environ: &Environ) -> u8 {
 }
 
 fn findings(arguments: &CheckArguments, ready: Ready) -> Vec<Finding> {
-    let Ready { config, sources, open, runtime, environment, outbound, environ, made_at } = ready;
+    let Ready { config, sources, open, runtime, outbound, environ, made_at } = ready;
     let other = arguments.against.as_deref().map(|path| {
         let loaded = load(Some(path), &environ);
         let settings = config::secrets(&loaded);
@@ -44,7 +44,7 @@ fn findings(arguments: &CheckArguments, ready: Ready) -> Vec<Finding> {
         Other { loaded, sources, environ: environ.clone(), stand_in }
     });
     let (clock, offline) = (SystemClock::shared(), arguments.offline);
-    let setup = Setup { config, environment, sources, outbound, clock, open, made_at, offline, other };
+    let setup = Setup { config, sources, outbound, clock, open, made_at, offline, other };
     let findings = runtime.block_on(check::run(setup));
     // A thread that a file system holds is not waited for.
     runtime.shutdown_background();

@@ -25,7 +25,6 @@ const WEBHOOK_STAND_IN: &str = "whsec_c3RhbmQtaW4tdGhhdC1pcy1uZXZlci1zZW50";
 /// What `serve` and `check` need.
 pub(super) struct Ready {
     pub(super) config: Config,
-    pub(super) environment: Environment,
     /// With what `./.env` says, where that is read.
     pub(super) environ: Arc<Environ>,
     pub(super) sources: Arc<Sources>,
@@ -126,8 +125,7 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
     match (config, sources) {
         (Ok(config), Some(sources)) => {
             let open = references.into_iter().filter(|it| secrets::is_open_to_others(it, &environ)).collect();
-            let (environment, sources) = (loaded.raw.environment, Arc::new(sources));
-            Ok(Ready { config, environment, environ, sources, outbound, open, made_at, runtime })
+            Ok(Ready { config, environ, sources: Arc::new(sources), outbound, open, made_at, runtime })
         }
         (Ok(_), None) => Err(NotReady::Configuration(Problems { origins: loaded.origins.clone(), list: Vec::new() })),
         (Err(problems), _) => Err(NotReady::Configuration(problems)),

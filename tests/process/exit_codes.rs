@@ -31,7 +31,7 @@ fn subcommands(help: &str) -> Vec<String> {
 #[test]
 fn every_command_has_help_and_every_flag_is_explained() {
     let commands = commands();
-    for name in ["serve", "dev", "config", "key"] {
+    for name in ["serve", "dev", "check", "config", "key"] {
         assert!(commands.iter().any(|command| command == &[name]), "{name} in {commands:?}");
     }
     for command in &commands {
@@ -79,6 +79,9 @@ fn a_command_line_that_makes_no_sense_is_64() {
         &["dev", "--admin-port", "99999"],
         &["dev", "--config", "a.toml"],
         &["config"],
+        &["check", "--bogus"],
+        &["check", "now"],
+        &["check", "--against"],
         &["config", "bogus"],
         &["config", "print", "extra"],
         &["config", "schema", "--config", "a.toml"],

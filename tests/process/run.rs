@@ -94,8 +94,13 @@ impl Run {
         self.directory.path()
     }
 
-    /// Runs it to its end.
-    pub(crate) fn done(mut self) -> Outcome {
+    /// Runs it to its end, which is soon.
+    pub(crate) fn done(self) -> Outcome {
+        self.done_within(PATIENCE)
+    }
+
+    /// The same for a command that may wait for others.
+    pub(crate) fn done_within(mut self, patience: Duration) -> Outcome {
         let begun = Instant::now();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
@@ -107,7 +112,7 @@ impl Run {
         let status = loop {
             match child.try_wait().expect("the process can be waited for") {
                 Some(status) => break Some(status),
-                None if begun.elapsed() > PATIENCE => break None,
+                None if begun.elapsed() > patience => break None,
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
