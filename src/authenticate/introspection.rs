@@ -43,11 +43,7 @@ struct Active {
 type Finding = Result<Active, Unauthenticated>;
 
 /// See [`super::trial::introspection`].
-pub(super) async fn try_out(
-    settings: &config::Introspection,
-    token: &Credential,
-    outbound: &Outbound,
-) -> Result<(), Wanting> {
+pub(super) async fn try_out(settings: &config::Introspection, token: &Credential, outbound: &Outbound) -> Result<(), Wanting> {
     match Endpoint::new(settings, outbound)?.ask(token).await? {
         Answer::Inactive => Ok(()),
         Answer::Active(..) => Err(Wanting::TakesAnything),

@@ -46,8 +46,8 @@ faults! {
     NO_NAME: "the host name cannot be resolved" => "Check the host name in the configuration, and this machine's DNS (in a container, its resolver and network policy).";
     REFUSED: "nobody listens there" => "Check host and port in the configuration, and that the server runs.";
     UNROUTABLE: "no way leads there" => "Check this machine's network: addresses, routes, and in a cluster whether it may go out at all.";
-    NO_CONNECTION: "no connection within the time" => "Open the way in the firewall, security group or network policy: packets to there are dropped.";
-    NO_ANSWER: "no answer within the time" => "Check again; if it stays so, the server or something in front of it hangs.";
+    NO_CONNECTION: "no connection within the time" => "Open the way in the firewall, security group or network policy: packets to there are dropped. If it is open, check scheme and port: https gets no answer where plain http is spoken.";
+    NO_ANSWER: "no answer within the time" => "Check again; if it stays so, the server or something in front of it hangs, a firewall drops packets, or the port expects TLS where none is spoken or the other way round.";
     NO_ROOTS: "this machine trusts no certificate authority" => "Install the package ca-certificates, or name a file of authorities in SSL_CERT_FILE.";
     UNTRUSTED: "the server's certificate is of no authority that this machine trusts" => "For an authority of your own, or a proxy that opens TLS, name the authority's file in SSL_CERT_FILE; if you know of neither, somebody is in between.";
     CERTIFICATE_EXPIRED: "the server's certificate is not valid today" => "Have the certificate renewed, or set this machine's clock if that is wrong.";

@@ -43,13 +43,7 @@ pub(super) fn at_rest(setup: &Setup, upstream: &Upstream, keys: &Keys) -> Vec<Fi
 }
 
 /// Asks the upstream which models a credential may use. The answer, if it says something of models or of the time.
-pub(super) async fn ask(
-    setup: &Setup,
-    probe: &Probe,
-    upstream: &Shared,
-    key: &Key,
-    about: About,
-) -> (Finding, Option<Probed>) {
+pub(super) async fn ask(setup: &Setup, probe: &Probe, upstream: &Shared, key: &Key, about: About) -> (Finding, Option<Probed>) {
     if setup.offline {
         return (about.skipped(OFFLINE), None);
     }

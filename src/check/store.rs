@@ -7,8 +7,8 @@ use super::finding::{About, Finding};
 use super::{OFFLINE, Setup, in_time, on_a_thread, reach};
 use crate::config::{RedisStore, Store};
 use crate::durable::{Unopened, try_open};
-use crate::redis::trial::{self, try_out};
 use crate::redis::Origin;
+use crate::redis::trial::{self, try_out};
 
 pub(super) async fn findings(setup: &Setup) -> Vec<Finding> {
     let finding = match &setup.config.store {

@@ -105,10 +105,10 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
     let sources = config::secrets(loaded).map(|settings| Sources::new(&settings, &environ, &outbound)).transpose();
     let sources = sources.map_err(|error| NotReady::Failure(error.to_string()))?;
     let asked = sources.as_ref().filter(|_| !manner.offline);
-    let gathered =
-        asked.map(|sources| runtime.block_on(sources.gather(&references, manner.pauses))).unwrap_or_default();
+    let gathered = asked.map(|sources| runtime.block_on(sources.gather(&references, manner.pauses))).unwrap_or_default();
     let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
-    let found = |reference: &SecretRef| match (gathered.get(reference), reference) {
+    let found = |reference: &SecretRef| {
+        match (gathered.get(reference), reference) {
         (Some(outcome), _) => outcome.clone().map_err(|unreadable| unreadable.to_string()),
         (None, reference) if manner.offline && reference.is_remote() => {
             let signs = signing.contains(&reference.to_string());
@@ -119,6 +119,7 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
             Err("the environment variable is not set; ./.env has it, which is read in dev only: set it where the service is started, or use file://".into())
         }
         (None, _) => secrets::read(reference, &environ),
+    }
     };
     let config = finish(loaded, &|reference| found(reference).map(|found| found.secret), manner.tries);
     let made_at = references.iter().filter_map(|it| Some((it.clone(), found(it).ok()?.made_at?))).collect();

@@ -132,8 +132,7 @@ impl Exchange {
         let (secret, lifetime) = self.trade.trade().await?;
         let expires_at = self.care.inner.clock.unix() + lifetime;
         let key = Key::new(self.care.upstream.settings(), &secret, Some(expires_at));
-        let key =
-            key.ok_or(NotTraded::Malformed("the exchange answered with a credential that cannot be sent in a header"))?;
+        let key = key.ok_or(NotTraded::Malformed("the exchange answered with a credential that cannot be sent in a header"))?;
         self.care.adopt(key, None, "exchanged").await;
         Ok(lifetime)
     }

@@ -53,7 +53,7 @@ impl From<reqwest::Error> for Unreached {
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let trouble = match Trouble::of(&error) {
-            Trouble::NoAnswer if error.is_connect() => Trouble::NoConnection,
+            Trouble::NoAnswer | Trouble::Broken if error.is_timeout() && error.is_connect() => Trouble::NoConnection,
             Trouble::Broken if error.is_timeout() => Trouble::NoAnswer,
             trouble => trouble,
         };
@@ -80,10 +80,8 @@ impl Trouble {
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             // What an I/O error wraps is not among its sources.
-            if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return Some(Self::tls(inner));
-            }
-            if let Some(trouble) = Self::io(error) {
+            let inside = || error.get_ref().and_then(|inner| Self::itself(inner));
+            if let Some(trouble) = Self::io(error).or_else(inside) {
                 return Some(trouble);
             }
         }

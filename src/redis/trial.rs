@@ -1,6 +1,7 @@
 //! A store, tried once: what `ephemint check` does.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -47,13 +48,11 @@ pub(crate) struct Wanting {
 
 /// Connects, and runs a script by its digest. `prefix` is what keys begin with.
 pub(crate) async fn try_out(origin: &Origin, prefix: &str) -> Result<(), Wanting> {
-    let silent = |trouble| move |_| Wanting { fault: Fault::Unreached(trouble), said: "no answer in time".into() };
-    let connecting = timeout(DEADLINE, origin.connect(DEADLINE)).await.map_err(silent(Trouble::NoConnection))?;
-    let mut link = connecting.map_err(|error| Wanting::of(&error, origin))?;
-    timeout(DEADLINE, exercise(&mut link, prefix))
-        .await
-        .map_err(silent(Trouble::NoAnswer))?
-        .map_err(|error| Wanting::of(&error, origin))
+    let tried = async { exercise(&mut origin.connect(DEADLINE).await?, prefix).await };
+    match timeout(DEADLINE, tried).await {
+        Ok(outcome) => outcome.map_err(|error| Wanting::of(&error, origin)),
+        Err(_) => Err(Wanting { fault: Fault::Unreached(Trouble::NoAnswer), said: String::new() }),
+    }
 }
 
 async fn exercise(link: &mut Link, prefix: &str) -> Result<(), RedisError> {
@@ -62,6 +61,12 @@ async fn exercise(link: &mut Link, prefix: &str) -> Result<(), RedisError> {
     let with = |name: &str, body: &str| redis::cmd(name).arg(body).arg(1).arg(&key).arg("1").to_owned();
     link.query::<String>(&with("EVAL", script.code)).await?;
     link.query::<String>(&with("EVALSHA", &script.digest)).await.map(drop)
+}
+
+/// What is wrong on the way. The client shares what lies below its error, so that it is not among its sources.
+fn way(error: &RedisError) -> Trouble {
+    let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    shared.map_or(Trouble::Broken, |below| Trouble::of(&**below))
 }
 
 impl Wanting {
@@ -76,7 +81,7 @@ impl Wanting {
             ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => Fault::TakesNoWrites,
             ErrorKind::Server(ServerErrorKind::NoPerm) => Fault::Forbidden,
             ErrorKind::ClusterConnectionNotFound => Fault::Unreached(Trouble::Broken),
-            ErrorKind::Io => Fault::Unreached(error.source().map_or(Trouble::Broken, Trouble::of)),
+            ErrorKind::Io => Fault::Unreached(way(error)),
             _ => match code {
                 "NOAUTH" | "WRONGPASS" => Fault::SignIn,
                 "NOPERM" => Fault::Forbidden,

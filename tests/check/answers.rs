@@ -25,7 +25,12 @@ fn expect_each(cases: Vec<(Reply, &str, &str, &str)>) {
 fn every_common_401_has_its_own_fix() {
     let refused = "invalid_request_error";
     expect_each(vec![
-        (error(401, refused, "invalid_api_key"), "failed", "does not know this key (status 401, invalid_api_key)", "Create a key"),
+        (
+            error(401, refused, "invalid_api_key"),
+            "failed",
+            "does not know this key (status 401, invalid_api_key)",
+            "Create a key",
+        ),
         (Reply::new(401), "failed", "does not know this key (status 401)", "Create a key"),
         (error(401, refused, "expired_api_key"), "failed", "has expired", "Create a new key"),
         (error(401, refused, "mismatched_organization"), "failed", "not of this organization", "the upstream's organization"),
@@ -76,7 +81,12 @@ fn every_common_429_has_its_own_fix() {
     expect_each(vec![
         (error(429, "insufficient_quota", "insufficient_quota"), "failed", "no credit", "Add credit"),
         (error(429, "insufficient_quota", "credit_balance_exhausted"), "failed", "no credit", "Add credit"),
-        (error(429, "insufficient_quota", "project_spend_limit_exceeded"), "failed", "spending limit", "Raise the spending limit"),
+        (
+            error(429, "insufficient_quota", "project_spend_limit_exceeded"),
+            "failed",
+            "spending limit",
+            "Raise the spending limit",
+        ),
         (error(429, "insufficient_quota", "organization_spend_limit_exceeded"), "failed", "spending limit", "next month"),
         (error(429, "insufficient_quota", "organization_usage_limit_exceeded"), "failed", "spending limit", "next month"),
         (error(429, "requests", "rate_limit_exceeded"), "warning", "rate limit is used up", "Wait"),

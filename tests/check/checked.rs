@@ -57,9 +57,8 @@ impl Checked {
     #[track_caller]
     pub(crate) fn expect(&self, what: &str, outcome: &str, cause: &str, fix: &str) -> &Value {
         let has = |finding: &Value, field: &str, words: &str| finding[field].as_str().unwrap_or_default().contains(words);
-        let is_it = |it: &&Value| {
-            it["what"] == what && it["outcome"] == outcome && has(it, "cause", cause) && has(it, "fix", fix)
-        };
+        let is_it =
+            |it: &&Value| it["what"] == what && it["outcome"] == outcome && has(it, "cause", cause) && has(it, "fix", fix);
         let found = self.findings().iter().find(is_it);
         let found = found.unwrap_or_else(|| panic!("no {what} {outcome}: {cause:?}, fix {fix:?}\n{}", self.outcome));
         let code = i32::from(self.findings().iter().any(|it| it["outcome"] == "failed"));

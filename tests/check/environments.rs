@@ -63,8 +63,10 @@ fn what_cannot_be_read_is_said_and_no_failure() {
 #[test]
 fn offline_one_reference_is_one_key() {
     let (ours, _neighbours) = ours();
-    let kept = |path: &str| ours.clone().set("upstreams.openai.credential", &format!(r#"{{ keys = ["vault://secret/{path}#key"] }}"#));
-    let theirs = |path: &str| apart(&ours).set("upstreams.openai.credential", &format!(r#"{{ keys = ["vault://secret/{path}#key"] }}"#));
+    let kept =
+        |path: &str| ours.clone().set("upstreams.openai.credential", &format!(r#"{{ keys = ["vault://secret/{path}#key"] }}"#));
+    let theirs =
+        |path: &str| apart(&ours).set("upstreams.openai.credential", &format!(r#"{{ keys = ["vault://secret/{path}#key"] }}"#));
     let checked = against(&kept("staging"), &theirs("staging"), &["--offline"]);
     checked.expect("key", "warning", "both environments use the same key", "Give each environment a project");
     against(&kept("staging"), &theirs("prod"), &["--offline"]).expect_all_well();

@@ -1,7 +1,10 @@
 //! Permanent keys at rest, their models, the clock, and the way to the upstream.
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::thread::JoinHandle;
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::json;
@@ -17,6 +20,18 @@ fn day(days: i64) -> String {
     today.checked_add(days.days()).expect("a day").to_string()
 }
 
+/// A server that answers 400 to whatever comes, as those of plain http do to TLS.
+fn one_that_speaks_plainly() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 512]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    });
+    (address, answering)
+}
+
 fn listing(shutdown: Option<String>) -> Reply {
     Reply::json(200, &json!({"data": [{"id": "gpt-realtime-2.1", "shutdown_date": shutdown}]}))
 }
@@ -29,7 +44,9 @@ fn nothing_is_wrong_with_a_good_configuration() {
     checked.expect("key", "ok", "accepted, 2 models", "");
     checked.expect("model", "ok", "there", "");
     checked.expect("issuer", "ok", "reached, 3 usable keys", "");
-    assert_eq!(upstream.probes(), [secrets::PRIMARY_KEY, secrets::FALLBACK_KEY]);
+    let mut asked = upstream.probes();
+    asked.sort();
+    assert_eq!(asked, [secrets::PRIMARY_KEY, secrets::FALLBACK_KEY]);
     assert_eq!(upstream.count(), 0, "something else was asked");
 }
 
@@ -109,7 +126,9 @@ fn the_way_to_the_upstream_is_told_apart() {
     let at = |url: &str| config.clone().set("upstreams.openai.base_url", &format!("{url:?}"));
     check(&at("https://upstream.invalid/v1")).expect("key", "failed", "cannot be resolved", "DNS");
     let plain = upstream.base_url().replace("http://", "https://");
-    check(&at(&plain)).expect("key", "failed", "no TLS", "scheme and port");
+    check(&at(&plain)).expect("key", "failed", "no connection within the time", "scheme and port");
+    let (address, _plain) = one_that_speaks_plainly();
+    check(&at(&format!("https://{address}/v1"))).expect("key", "failed", "no TLS", "scheme and port");
     let authority = Authority::make();
     let (_server, port) = authority.server();
     let tls = format!("https://127.0.0.1:{port}/v1");

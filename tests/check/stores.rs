@@ -37,7 +37,7 @@ fn a_redis_is_asked_to_do_what_a_mint_needs() {
     check(&config(&server.url())).expect("store", "failed", "does not take the user or the password", "redis://user:password");
     let wrong = server.url_as("default", "canary-permanent-key-wrong");
     check(&config(&wrong)).expect("store", "failed", "does not take the user or the password", "redis://user:password");
-    check(&config(&good.replace("redis://", "rediss://"))).expect("store", "failed", "", "scheme and port");
+    check(&config(&good.replace("redis://", "rediss://"))).expect("store", "failed", "no answer within the time", "expects TLS");
     let cluster = good.replace("redis://", "redis+cluster://");
     check(&config(&cluster)).expect("store", "failed", "is no cluster", "Write redis://");
     server.down();
@@ -55,7 +55,8 @@ fn what_a_redis_does_not_do_is_told_apart() {
     server.cli(&["acl", "setuser", "weak", "on", ">canary-permanent-key-weak", "~*", "&*", "+@read", "+ping"]);
     let weak = server.url_as("weak", "canary-permanent-key-weak");
     check(&config(&weak)).expect("store", "failed", "may not do what is needed", "store-redis.md");
-    let minimal = "resetkeys ~ephemint:* resetchannels &ephemint:* nocommands +eval +evalsha +set +del +time +ping +select +role +info";
+    let minimal =
+        "resetkeys ~ephemint:* resetchannels &ephemint:* nocommands +eval +evalsha +set +del +time +ping +select +role +info";
     let words = [&["acl", "setuser", "right", "on", ">canary-permanent-key-right"][..], &minimal.split(' ').collect::<Vec<_>>()];
     server.cli(&words.concat());
     check(&config(&server.url_as("right", "canary-permanent-key-right"))).expect("store", "ok", "runs scripts", "");
@@ -70,7 +71,8 @@ fn what_a_redis_does_not_do_is_told_apart() {
     // A key of one try may be this very node's.
     let one = nodes.url().replace("redis+cluster://", "redis://");
     let one = one.split(',').next().expect("a node");
-    let told = (0..20).map(|_| check(&config(one))).find(|checked| checked.document["ok"] == false).expect("a key of another node");
+    let told =
+        (0..20).map(|_| check(&config(one))).find(|checked| checked.document["ok"] == false).expect("a key of another node");
     told.expect("store", "failed", "a node of a cluster", "redis+cluster://");
     let watched = RedisSentinel::start();
     check(&config(&watched.url())).expect("store", "ok", "runs scripts", "");
