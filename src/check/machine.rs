@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_util::future::join_all;
 use rustix::fs::statvfs;
@@ -88,7 +88,7 @@ async fn sink(sink: &Sink) -> Finding {
 }
 
 /// How many bytes are left for a file there; nothing for a pipe or a device.
-fn writable(path: &PathBuf) -> std::io::Result<Option<u64>> {
+fn writable(path: &Path) -> std::io::Result<Option<u64>> {
     try_sink_unseen(path)?;
     if path.exists() && !path.is_file() {
         return Ok(None);

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::finding::{About, Finding, Outcome};
+use super::finding::{About, Finding};
 use super::{OFFLINE, Setup, fault, in_time, key, model, reach};
 use crate::config::{Credential, Workload};
 use crate::credentials::{EXCHANGE, NotTraded, Trade};
@@ -105,11 +105,8 @@ fn clock(setup: &Setup, upstream: &str, ahead: Option<i64>) -> Finding {
     };
     let off = ahead.unsigned_abs();
     let detail = format!("{off} s {}", if ahead > 0 { "behind" } else { "ahead" });
-    let outcome = match off {
-        0..=CLOCK_SLACK_SECONDS => return about.ok(format!("off by {off} s at most")),
-        ..=A_MINUTE => Outcome::Warning,
-        _ => Outcome::Failed,
-    };
-    let fault = if outcome == Outcome::Failed { &fault::CLOCK_WRONG } else { &fault::CLOCK_OFF };
-    about.at_fault(outcome, fault, &detail)
+    if off <= CLOCK_SLACK_SECONDS {
+        return about.ok(format!("off by {off} s at most"));
+    }
+    if off > A_MINUTE { about.failed(&fault::CLOCK_WRONG, &detail) } else { about.warning(&fault::CLOCK_OFF, &detail) }
 }

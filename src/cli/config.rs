@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::startup::stand_ins;
 use super::{CONFIGURATION, FAILURE, complain, print};
 use crate::config::check::Tries;
 use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
-use crate::domain::secret::Secret;
-use crate::domain::secret_ref::SecretRef;
-
-/// Of the form that a webhook's secret has.
-const WEBHOOK_STAND_IN: &str = "whsec_c3RhbmQtaW4tdGhhdC1pcy1uZXZlci1zZW50";
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -30,13 +26,8 @@ pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
             let mut loaded = load(config.as_deref(), environ);
             // Secrets are not read here, so nothing of them can be printed; a stand-in that passes takes their place. Nor is a file of
             // entries opened, which would create it.
-            let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
-            let stand_in = |reference: &SecretRef| {
-                let signs = signing.contains(&reference.to_string());
-                let text = if signs { WEBHOOK_STAND_IN } else { "sk-stand-in-that-is-never-sent-anywhere" };
-                Ok(Secret::from(text.to_owned()))
-            };
-            match finish(&loaded, &stand_in, Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) }) {
+            let stand_in = stand_ins(&loaded);
+            match finish(&loaded, &|reference| Ok(stand_in(reference)), Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) }) {
                 // Its default depends on another key.
                 Ok(config) => loaded.raw.server.drain_seconds = Some(config.server.drain.as_secs()),
                 Err(problems) => {

@@ -106,14 +106,12 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
     let sources = sources.map_err(|error| NotReady::Failure(error.to_string()))?;
     let asked = sources.as_ref().filter(|_| !manner.offline);
     let gathered = asked.map(|sources| runtime.block_on(sources.gather(&references, manner.pauses))).unwrap_or_default();
-    let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
+    let stand_in = stand_ins(loaded);
     let found = |reference: &SecretRef| {
         match (gathered.get(reference), reference) {
         (Some(outcome), _) => outcome.clone().map_err(|unreadable| unreadable.to_string()),
         (None, reference) if manner.offline && reference.is_remote() => {
-            let signs = signing.contains(&reference.to_string());
-            let secret = if signs { Secret::from(WEBHOOK_STAND_IN.to_owned()) } else { stand_in(reference) };
-            Ok(Found { secret, made_at: None })
+            Ok(Found { secret: stand_in(reference), made_at: None })
         }
         (None, SecretRef::Env(name)) if !environ.contains_key(name) && dotenv.contains_key(name) => {
             Err("the environment variable is not set; ./.env has it, which is read in dev only: set it where the service is started, or use file://".into())
@@ -133,7 +131,16 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
     }
 }
 
-/// Takes the place of a secret that is not read: another one for each reference.
+/// Secrets that pass, in place of those that are not read.
+pub(super) fn stand_ins(loaded: &Loaded) -> impl Fn(&SecretRef) -> Secret + use<> {
+    let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
+    move |reference| {
+        let signs = signing.contains(&reference.to_string());
+        if signs { Secret::from(WEBHOOK_STAND_IN.to_owned()) } else { stand_in(reference) }
+    }
+}
+
+/// Takes the place of a permanent key that is not read: another one for each reference.
 pub(super) fn stand_in(reference: &SecretRef) -> Secret {
     let digest = hex(&Sha256::of(reference.to_string().as_bytes()).0);
     Secret::from(format!("sk-stand-in-that-is-never-sent-anywhere-{digest}"))

@@ -120,7 +120,7 @@ impl Probe {
         let listed = matches!(question, Question::Models) && status.is_success();
         let models = listed.then(|| serde_json::from_slice::<Models>(&body).ok()).flatten();
         let models = models.map(|list| list.data.into_iter().map(|model| (model.id, model.shutdown_date)).collect());
-        let error = (!status.is_success()).then(|| UpstreamError::read(&body)).unwrap_or_default();
+        let error = if status.is_success() { UpstreamError::default() } else { UpstreamError::read(&body) };
         Probed { status, code: error.name(), phrase: error.phrase(), models: models.unwrap_or_default(), ahead }
     }
 
