@@ -63,6 +63,21 @@ fn offline_nobody_is_asked() {
         checked.expect(what, "skipped", "--offline", "");
     }
     assert_eq!((upstream.connections(), server.count(), issuer.requests().len()), (0, 0, 0));
+    let store = config.clone().set("store.kind", r#""redis""#).set("store.url", r#""env://TEST_STORE_URL""#);
+    check_with(&store.clone().env("TEST_STORE_URL", "redis://store.invalid"), &["--offline"]).expect(
+        "store",
+        "skipped",
+        "--offline",
+        "",
+    );
+    let misspelt = check_with(&store.clone().env("TEST_STORE_URL", "reddis://store.invalid"), &["--offline"]);
+    assert_eq!(misspelt.document["problems"][0]["key"], "store.url", "{}", misspelt.document);
+    check_with(&store.set("store.url", r#""vault://secret/store#url""#), &["--offline"]).expect(
+        "store",
+        "skipped",
+        "--offline",
+        "",
+    );
     let kept = config.set("upstreams.openai.credential", r#"{ keys = ["vault://secret/voice#key"] }"#);
     let checked = check_with(&kept, &["--offline"]);
     let finding = checked.expect("key", "skipped", "--offline", "");
