@@ -12,6 +12,11 @@ use crate::config::load::{Environ, load};
 use crate::domain::clock::SystemClock;
 use crate::secrets::Sources;
 
+pub(super) const HELP: &str =
+    "Asks every upstream about its keys and models, every issuer for its keys, the store, the audit's sinks, the clock, and whether the
+listeners' addresses are free. Mints nothing and changes nothing; ends within 20 seconds. Run it as the service's user.
+Exit code: 0 nothing failed, 1 something did, 78 the configuration itself is wrong.";
+
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {
     /// Configuration file [default: as for serve]

@@ -48,10 +48,7 @@ enum Command {
     /// Run everything on this machine, with no key and no file: the service, a simulated provider, a simulated sign-in
     Dev(dev::DevArguments),
     /// Try everything that the configuration names, and say of each: ok, or what is wrong and how to mend it
-    ///
-    /// Asks every upstream about its keys and models, every issuer for its keys, the store, the audit's sinks, the clock, and whether the
-    /// listeners' addresses are free. Changes nothing and mints nothing. Exit code: 0 when nothing failed, 1 when something did, 78 when
-    /// the configuration itself is wrong.
+    #[command(after_help = check::HELP)]
     Check(check::CheckArguments),
     /// Show the configuration
     #[command(subcommand)]
