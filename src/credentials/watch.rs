@@ -18,6 +18,10 @@ use crate::secrets::{Found, Sources};
 const LOOK: Duration = Duration::from_secs(1);
 /// A file that is being written is read again after so long; what stays is what it holds.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Most readings until a file is taken for written.
+const READINGS: usize = 10;
+/// Between two looks that requests asked for, or two questions.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Between two questions about the same value: doubling from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 /// A key that was accepted again and is refused within this time is asked about ever less often.
@@ -34,6 +38,8 @@ pub(super) struct Watch {
     poll: Duration,
     /// When the source is to be looked at next.
     look_at: Instant,
+    /// When it was looked at last.
+    looked_at: Option<Instant>,
     /// A value that is not in use, and why.
     candidate: Option<Candidate>,
     /// Pauses between questions about the key in use, while it is refused.
@@ -54,13 +60,15 @@ struct Candidate {
 struct Patience {
     pause: Duration,
     next: Instant,
+    /// When the last question was asked.
+    asked_at: Option<Instant>,
     since: Instant,
 }
 
 impl Patience {
     fn new() -> Self {
         let now = Instant::now();
-        Self { pause: PAUSES.0, next: now, since: now }
+        Self { pause: PAUSES.0, next: now, asked_at: None, since: now }
     }
 
     fn is_over(&self) -> bool {
@@ -68,7 +76,8 @@ impl Patience {
     }
 
     fn grow(&mut self) {
-        self.next = Instant::now() + self.pause;
+        let now = Instant::now();
+        (self.asked_at, self.next) = (Some(now), now + self.pause);
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
 }
@@ -95,6 +104,7 @@ impl Watch {
             probe,
             poll,
             look_at,
+            looked_at: None,
             candidate: None,
             patience,
             told: None,
@@ -108,8 +118,9 @@ impl Watch {
         let mut is_asked = false;
         loop {
             let number = *asked.borrow_and_update();
-            if is_asked || Instant::now() >= self.look_at {
+            if Instant::now() >= self.look_at || is_asked && self.is_worth_a_look() {
                 self.look().await;
+                self.looked_at = Some(Instant::now());
                 self.look_at = Instant::now() + self.interval();
             }
             self.revive(is_asked).await;
@@ -119,6 +130,11 @@ impl Watch {
             ring.answer(self.care.slot(), number);
             is_asked = self.wait(&mut asked).await;
         }
+    }
+
+    /// A manager is not asked as often as requests come.
+    fn is_worth_a_look(&self) -> bool {
+        !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
     }
 
     /// Until something is due. Whether somebody asked.
@@ -138,7 +154,7 @@ impl Watch {
 
     /// Reads the source, and puts a new value in use if the upstream accepts it.
     async fn look(&mut self) {
-        let found = match self.sources.read(&self.reference).await {
+        let mut found = match self.sources.read(&self.reference).await {
             Ok(found) => found,
             Err(unreadable) => return self.unreadable(&unreadable.to_string()),
         };
@@ -153,9 +169,9 @@ impl Watch {
             return;
         }
         if self.candidate.as_ref().is_none_or(|candidate| candidate.fingerprint != fingerprint) {
-            if !self.is_settled(&fingerprint).await {
-                return;
-            }
+            let Some(settled) = self.settled(found).await else { return };
+            found = settled;
+            let fingerprint = found.secret.fingerprint();
             self.candidate = Some(Candidate { fingerprint, patience: Patience::new(), told: None });
         }
         if self.candidate.as_ref().is_some_and(|candidate| candidate.patience.is_over()) {
@@ -163,13 +179,20 @@ impl Watch {
         }
     }
 
-    /// A file may have been read while it was being written.
-    async fn is_settled(&self, fingerprint: &str) -> bool {
+    /// A file may have been read while it was being written: what it holds twice in a row counts.
+    async fn settled(&self, mut found: Found) -> Option<Found> {
         if self.reference.is_remote() {
-            return true;
+            return Some(found);
         }
-        sleep(SETTLE).await;
-        self.sources.read(&self.reference).await.is_ok_and(|again| again.secret.fingerprint() == fingerprint)
+        for _ in 0..READINGS {
+            sleep(SETTLE).await;
+            let Ok(again) = self.sources.read(&self.reference).await else { continue };
+            if again.secret.fingerprint() == found.secret.fingerprint() {
+                return Some(again);
+            }
+            found = again;
+        }
+        None
     }
 
     async fn consider(&mut self, found: Found) {
@@ -238,13 +261,13 @@ impl Watch {
             }
             return;
         };
-        if !is_asked && !self.patience.is_over() {
+        if !self.patience.is_over() && !(is_asked && self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN)) {
             return;
         }
         self.patience.grow();
         match self.verdict(&key).await {
             Verdict::Good => {
-                key.wake();
+                key.accepted();
                 self.patience.since = Instant::now();
                 tracing::warn!(
                     upstream = self.care.name(),

@@ -106,9 +106,10 @@ impl Key {
             self.rests_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now != UNTIL_FOUND_GOOD).then_some(until));
     }
 
-    /// It was found good.
-    pub(crate) fn wake(&self) {
-        self.rests_until.store(0, Ordering::Relaxed);
+    /// The upstream accepts it. Whether it had refused it before.
+    pub(crate) fn accepted(&self) -> bool {
+        // Looked at first: this is called for every mint.
+        self.is_refused() && self.rests_until.swap(0, Ordering::Relaxed) == UNTIL_FOUND_GOOD
     }
 }
 

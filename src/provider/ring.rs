@@ -91,7 +91,7 @@ impl Ring {
 
     /// The first credential that does not rest and was not tried; when nothing has been tried and all rest, the first one all the same:
     /// nobody is refused for what the upstream said to others.
-    pub(super) fn pick(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
+    pub(crate) fn pick(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
         let now = self.clock.steady();
         let usable = || self.usable().filter(|key| !tried.iter().any(|tried| Arc::ptr_eq(tried, key)));
         usable().find(|key| !key.rests(now)).or_else(|| usable().find(|_| tried.is_empty()))
@@ -111,8 +111,9 @@ impl Ring {
                 upstream,
                 key = &**key.fingerprint(),
                 cause,
-                "the upstream refuses a permanent key; it rests until it is accepted again"
+                "the upstream refuses a credential; it rests until it is accepted again"
             );
+            self.ask();
         }
         if let Some(slot) = self.slot_of(key) {
             slot.history().last_failure = Some((self.clock.unix(), cause.to_owned()));
@@ -137,7 +138,7 @@ impl Ring {
                 // From here on, no answer is missed.
                 answered.as_mut().enable();
                 let is_answered = self.slots.iter().all(|slot| slot.answered.load(Ordering::Acquire) >= asked);
-                let found = self.pick(tried);
+                let found = self.pick(tried).or_else(|| accepted_again(tried));
                 if found.is_some() || is_answered {
                     return found;
                 }
@@ -205,6 +206,12 @@ impl Ring {
     fn slot_of(&self, key: &Key) -> Option<&Slot> {
         self.slots.iter().find(|slot| slot.key().is_some_and(|held| std::ptr::eq(&raw const *held, key)))
     }
+}
+
+/// One that was tried once, and that the upstream accepts again since.
+fn accepted_again(tried: &[Arc<Key>]) -> Option<Arc<Key>> {
+    let times = |key: &Arc<Key>| tried.iter().filter(|other| Arc::ptr_eq(other, key)).count();
+    tried.iter().find(|key| !key.is_refused() && times(key) == 1).cloned()
 }
 
 impl Slot {
