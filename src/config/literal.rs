@@ -9,7 +9,7 @@ const LEAST: usize = 20;
 /// What a text that begins so is, however short.
 const KNOWN: [&str; 3] = ["sk-proj-", "sk-svcacct-", "sk-admin-"];
 const CAUSE: &str = "holds what looks like a literal secret (a key that begins with sk- or ek_); take it out, and replace the key if others \
-                     could read it. A permanent key is named in upstreams.NAME.credential.keys: env://NAME or file:///path";
+                     could read it. A permanent key is named in upstreams.NAME.credential.keys: env://NAME, file:///path or in a secret manager";
 
 /// In the place of a key: not empty, so that nothing is said to be missing.
 const STAND_IN: &str = "taken-out";

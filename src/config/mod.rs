@@ -34,7 +34,7 @@ pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat, Verify};
 use secrets::Secrets;
-pub(crate) use upstream::{Credential, Keys, NamedSecret, Subject, Upstream, Workload};
+pub(crate) use upstream::{Credential, FirstKey, Keys, NamedSecret, Subject, Upstream, Workload};
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {

@@ -17,7 +17,6 @@ use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{Key, Probe, Shared, Slot, State};
 use crate::secrets::Sources;
 use crate::telemetry::metrics::{CredentialLabels, Metrics, SlotLabels};
-use report::Report;
 use watch::Watch;
 use workload::Exchange;
 
@@ -70,7 +69,8 @@ impl Credentials {
             match &upstream.settings().credential {
                 Credential::Keys(keys) => {
                     for (index, key) in keys.keys.iter().enumerate() {
-                        let watch = Watch::new(care(index), key, keys.warn_after, sources.clone(), probe.clone(), poll);
+                        let watch =
+                            Watch::new(care(index), key.reference.clone(), keys.warn_after, sources.clone(), probe.clone(), poll);
                         Handle::current().spawn(watch.run());
                     }
                 }

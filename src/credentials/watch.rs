@@ -7,9 +7,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Care;
-use crate::config::NamedSecret;
-use crate::config::check::{is_legacy_key, malformed_key};
-use crate::domain::secret::Secret;
+use crate::config::check::malformed_key;
 use crate::domain::secret_ref::SecretRef;
 use crate::provider::{Key, Probe, Verdict};
 use crate::secrets::{Found, Sources};
@@ -85,16 +83,15 @@ impl Patience {
 impl Watch {
     pub(super) fn new(
         care: Care,
-        key: &NamedSecret,
+        reference: SecretRef,
         warn_after: Option<Duration>,
         sources: Arc<Sources>,
         probe: Arc<Probe>,
         poll: Duration,
     ) -> Self {
-        if is_legacy_key(key.secret.reveal()) {
-            warn_of_legacy(care.name(), &key.reference);
+        if care.slot().key().is_some_and(|key| key.is_legacy()) {
+            warn_of_legacy(care.name(), &reference);
         }
-        let reference = key.reference.clone();
         let (look_at, patience) = (Instant::now(), Patience::new());
         Self {
             care,
@@ -209,11 +206,11 @@ impl Watch {
             Verdict::Unclear(cause) => return self.reject("unclear", &cause).await,
             Verdict::Refused(cause) => return self.reject("refused", &cause).await,
         }
-        self.adopt(key, &found.secret, found.made_at).await;
+        self.adopt(key, found.made_at).await;
     }
 
-    async fn adopt(&mut self, key: Arc<Key>, secret: &Secret, made_at: Option<u64>) {
-        if is_legacy_key(secret.reveal()) {
+    async fn adopt(&mut self, key: Arc<Key>, made_at: Option<u64>) {
+        if key.is_legacy() {
             warn_of_legacy(self.care.name(), &self.reference);
         }
         (self.candidate, self.warned_at, self.patience) = (None, None, Patience::new());

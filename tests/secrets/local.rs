@@ -1,10 +1,13 @@
 //! What this machine shows of secrets: the environment, `.env`, the process.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::support::{Config, Issuer, Service, Upstream, World, secrets};
+use crate::support::{Config, Issuer, Service, Upstream, World, eventually, secrets};
+use crate::{KeyFile, key, used};
 
 /// Starts the service in a folder with this `.env`, which must not work out. What it says.
 fn refused(config: &Config, dotenv: &str) -> Output {
@@ -63,4 +66,47 @@ async fn the_process_dumps_no_core_and_names_no_secret_on_its_command_line() {
     let attached =
         std::process::Command::new("stat").args(["-c", "%u", &format!("/proc/{}/environ", world.service.pid())]).output();
     assert_eq!(String::from_utf8_lossy(&attached.unwrap().stdout).trim(), "0");
+}
+
+/// How often a process's memory holds these bytes. `None` where the system lets nobody look.
+fn in_memory(pid: u32, needle: &[u8]) -> Option<usize> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).expect("a range");
+        let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).expect("an address"));
+        let mut bytes = vec![0; usize::try_from(end - start).expect("a size")];
+        // Some ranges are the kernel's.
+        if memory.seek(SeekFrom::Start(start)).is_ok() && memory.read_exact(&mut bytes).is_ok() {
+            count += bytes.windows(needle.len()).filter(|window| *window == needle).count();
+        }
+    }
+    Some(count)
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_is_wiped_from_memory() {
+    let file = KeyFile::holding(&key(40));
+    let world = file.world(|config| config);
+    world.upstream.accept(&key(40));
+    let token = world.bearer("alice");
+    used(&world, &token, &key(40)).await;
+    let before = in_memory(world.service.pid(), key(40).as_bytes());
+    world.upstream.accept(&key(41));
+    file.write(&key(41));
+    used(&world, &token, &key(41)).await;
+    if before.is_none() {
+        return assert_eq!(
+            File::open(format!("/proc/{}/mem", world.service.pid())).unwrap_err().kind(),
+            ErrorKind::PermissionDenied
+        );
+    }
+    assert!(before > Some(0), "the search finds a key that is in use");
+    let is_wiped = async || {
+        // Buffers of connections go on with the next requests.
+        world.service.mint(&token).await.expect_minted();
+        (in_memory(world.service.pid(), key(40).as_bytes()) == Some(0)).then_some(())
+    };
+    eventually("no copy is left", 70, is_wiped).await;
 }
