@@ -200,7 +200,7 @@ class Lines(Repository):
         self.assertEqual(self.places(said), 3)
 
     def test_a_secret_is_found_wherever_in_a_long_line_it_stands(self):
-        for at in [0, 15000, 15300, 15360, 15400, 16300, 16383, 16384, 16400, 70000]:
+        for at in [0, 3300, 3400, 3440, 3456, 3470, 4000, 4095, 4096, 4110, 70000]:
             with self.subTest(at=at):
                 key = modern(PROJECT)
                 self.write("long.js", ("a(1);" * 20000)[:at] + f"\"{key}\"" + ";b(2)" * 8000)
