@@ -169,9 +169,7 @@ impl App {
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
-        let admin_socket = listen("admin.listen", admin.listen)?;
-        let admin_address = admin_socket.local_addr()?;
-        let admin = serve_admin(&admin, admin_routes, &clock, admin_socket)?;
+        let (admin, admin_address) = serve_admin(&admin, admin_routes, &clock)?;
         Ok(Self {
             public,
             public_socket,
@@ -344,7 +342,9 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     Ok(server.run())
 }
 
-fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, socket: TcpListener) -> Result<Server, StartError> {
+fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock) -> Result<(Server, SocketAddr), StartError> {
+    let socket = listen("admin.listen", settings.listen)?;
+    let address = socket.local_addr()?;
     if settings.token.is_none() && !settings.open_metrics {
         tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
     }
@@ -361,7 +361,7 @@ fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, soc
         .client_request_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .listen(socket)?;
-    Ok(server.run())
+    Ok((server.run(), address))
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

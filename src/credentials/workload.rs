@@ -11,7 +11,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Care;
@@ -29,6 +30,8 @@ const BUFFER: u64 = 1200;
 /// Of what an answer may promise.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=604_800;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Between two exchanges that requests asked for.
+const AGAIN: Duration = Duration::from_secs(1);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -44,6 +47,8 @@ pub(super) struct Exchange {
     client: Client,
     /// What was logged last.
     told: Option<String>,
+    /// When it was traded last because a request asked for it.
+    asked_at: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +88,7 @@ impl Exchange {
             sources,
             client,
             told: None,
+            asked_at: None,
         })
     }
 
@@ -106,10 +112,20 @@ impl Exchange {
             };
             self.care.show();
             self.care.upstream.ring().answer(self.care.slot(), number);
-            if timeout(wait, asked.changed()).await.is_ok() {
-                // Many may ask at once, for as long as the exchange is out of order.
-                tokio::time::sleep(PAUSES.0 / 4).await;
+            self.wait(&mut asked, wait).await;
+        }
+    }
+
+    /// Until it is to be traded anew: also when a request has no credential, but not for each of many. The others are told at once that there
+    /// is nothing new.
+    async fn wait(&mut self, asked: &mut Receiver<u64>, wait: Duration) {
+        let end = Instant::now() + wait;
+        while matches!(timeout_at(end, asked.changed()).await, Ok(Ok(()))) {
+            if self.asked_at.is_none_or(|at| at.elapsed() >= AGAIN) {
+                self.asked_at = Some(Instant::now());
+                return;
             }
+            self.care.upstream.ring().answer(self.care.slot(), *asked.borrow_and_update());
         }
     }
 

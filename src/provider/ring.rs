@@ -138,7 +138,7 @@ impl Ring {
                 // From here on, no answer is missed.
                 answered.as_mut().enable();
                 let is_answered = self.slots.iter().all(|slot| slot.answered.load(Ordering::Acquire) >= asked);
-                let found = self.pick(tried).or_else(|| accepted_again(tried));
+                let found = self.pick(tried);
                 if found.is_some() || is_answered {
                     return found;
                 }
@@ -206,12 +206,6 @@ impl Ring {
     fn slot_of(&self, key: &Key) -> Option<&Slot> {
         self.slots.iter().find(|slot| slot.key().is_some_and(|held| std::ptr::eq(&raw const *held, key)))
     }
-}
-
-/// One that was tried once, and that the upstream accepts again since.
-fn accepted_again(tried: &[Arc<Key>]) -> Option<Arc<Key>> {
-    let times = |key: &Arc<Key>| tried.iter().filter(|other| Arc::ptr_eq(other, key)).count();
-    tried.iter().find(|key| !key.is_refused() && times(key) == 1).cloned()
 }
 
 impl Slot {

@@ -52,11 +52,12 @@ fn place<'a>(reference: &SecretRef, environ: &'a Environ) -> Result<Place<'a>, S
 
 fn file(path: &Path) -> Result<Found, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let opened = fs::File::open(path).map_err(unreadable)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
+    // Before it is opened: whoever opens a pipe waits for its writer.
+    let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("is not a file".into());
     }
+    let opened = fs::File::open(path).map_err(unreadable)?;
     // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
     let length = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 64));

@@ -88,7 +88,7 @@ fn in_memory(pid: u32, needle: &[u8]) -> Option<usize> {
 #[tokio::test]
 async fn a_key_that_was_replaced_is_wiped_from_memory() {
     let file = KeyFile::holding(&key(40));
-    let world = file.world(|config| config);
+    let world = file.world(|config| config.set("server.workers", "1"));
     world.upstream.accept(&key(40));
     let token = world.bearer("alice");
     used(&world, &token, &key(40)).await;
@@ -108,5 +108,5 @@ async fn a_key_that_was_replaced_is_wiped_from_memory() {
         world.service.mint(&token).await.expect_minted();
         (in_memory(world.service.pid(), key(40).as_bytes()) == Some(0)).then_some(())
     };
-    eventually("no copy is left", 70, is_wiped).await;
+    eventually("no copy is left", 90, is_wiped).await;
 }
