@@ -65,9 +65,10 @@ pub(crate) fn references(loaded: &Loaded) -> BTreeSet<SecretRef> {
     seen.into_inner()
 }
 
-/// How secret managers are reached, as far as that is written as it should be: [`finish`] says what is not.
+/// How secret managers are reached, if all of that is written as it should be: [`finish`] says what is not.
 pub(crate) fn secrets(loaded: &Loaded) -> Option<Secrets> {
-    check::secrets(&loaded.raw)
+    let is_read = !loaded.problems.iter().any(|problem| problem.is_within("secrets"));
+    check::secrets(&loaded.raw).filter(|_| is_read)
 }
 
 /// A configuration that can be run: every value checked, every secret read.

@@ -35,7 +35,9 @@ async fn a_client_secret_for_introspection_is_replaced_without_a_restart() {
     let (server, file) = (Introspector::start(), KeyFile::holding("canary-introspection-secret-that-is-wrong"));
     server.knows("opaque-token", "alice");
     let world = World::with(|config| {
-        config.introspection("legacy", &server).set("identity.introspection.legacy.client_secret", &format!("{:?}", file.reference()))
+        config
+            .introspection("legacy", &server)
+            .set("identity.introspection.legacy.client_secret", &format!("{:?}", file.reference()))
     });
     world.service.mint("opaque-token").await.expect_problem(503, "identity_unavailable");
     file.write(secrets::INTROSPECTION_SECRET);

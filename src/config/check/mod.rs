@@ -55,8 +55,9 @@ pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, tries: Tries<'
 pub(crate) fn secrets(raw: &RawConfig) -> Option<Secrets> {
     let nothing = |_: &SecretRef| Err(String::new());
     let tries = Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) };
-    Check { environment: raw.environment, read_secret: &nothing, tries, problems: Vec::new(), followed: Vec::new() }
-        .secrets(&raw.secrets)
+    let (problems, followed) = (Vec::new(), Vec::new());
+    let mut check = Check { environment: raw.environment, read_secret: &nothing, tries, problems, followed };
+    check.secrets(&raw.secrets).filter(|_| check.problems.is_empty())
 }
 
 struct Check<'a> {
