@@ -84,7 +84,6 @@ pub(crate) struct Config {
     /// Present where `OpenAI`'s webhook is taken.
     pub(crate) webhook: Option<Webhook>,
     pub(crate) store: Store,
-    pub(crate) secrets: Secrets,
     /// Secrets that are replaced while the process runs; permanent keys are among the upstreams.
     pub(crate) followed: Vec<Followed>,
     pub(crate) audit: Audit,

@@ -68,8 +68,8 @@ async fn the_process_dumps_no_core_and_names_no_secret_on_its_command_line() {
     assert_eq!(String::from_utf8_lossy(&attached.unwrap().stdout).trim(), "0");
 }
 
-/// How often a process's memory holds these bytes. `None` where the system lets nobody look.
-fn in_memory(pid: u32, needle: &[u8]) -> Option<usize> {
+/// How often a process's memory holds this text. `None` where the system lets nobody look.
+fn in_memory(pid: u32, needle: &str) -> Option<usize> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut count = 0;
@@ -79,7 +79,7 @@ fn in_memory(pid: u32, needle: &[u8]) -> Option<usize> {
         let mut bytes = vec![0; usize::try_from(end - start).expect("a size")];
         // Some ranges are the kernel's.
         if memory.seek(SeekFrom::Start(start)).is_ok() && memory.read_exact(&mut bytes).is_ok() {
-            count += bytes.windows(needle.len()).filter(|window| *window == needle).count();
+            count += String::from_utf8_lossy(&bytes).matches(needle).count();
         }
     }
     Some(count)
@@ -92,7 +92,7 @@ async fn a_key_that_was_replaced_is_wiped_from_memory() {
     world.upstream.accept(&key(40));
     let token = world.bearer("alice");
     used(&world, &token, &key(40)).await;
-    let before = in_memory(world.service.pid(), key(40).as_bytes());
+    let before = in_memory(world.service.pid(), &key(40));
     world.upstream.accept(&key(41));
     file.write(&key(41));
     used(&world, &token, &key(41)).await;
@@ -106,7 +106,7 @@ async fn a_key_that_was_replaced_is_wiped_from_memory() {
     let is_wiped = async || {
         // Buffers of connections go on with the next requests.
         world.service.mint(&token).await.expect_minted();
-        (in_memory(world.service.pid(), key(40).as_bytes()) == Some(0)).then_some(())
+        (in_memory(world.service.pid(), &key(40)) == Some(0)).then_some(())
     };
     eventually("no copy is left", 90, is_wiped).await;
 }

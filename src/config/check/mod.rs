@@ -85,7 +85,8 @@ impl Check<'_> {
         let ceilings = self.ceilings(&raw.limits);
         let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
         let store = self.store(&raw.store);
-        let secrets = self.secrets(&raw.secrets);
+        // They were asked already; what is wrong with them is said here.
+        let managers = self.secrets(&raw.secrets);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -95,6 +96,7 @@ impl Check<'_> {
         }
         let telemetry = Telemetry { log: raw.telemetry.log.clone(), format: raw.telemetry.log_format };
         let demo = self.demo(raw, server.as_ref());
+        managers?;
         Some(Config {
             server: server?,
             admin: admin?,
@@ -105,7 +107,6 @@ impl Check<'_> {
             ceilings,
             webhook,
             store: store?,
-            secrets: secrets?,
             followed: std::mem::take(&mut self.followed),
             audit,
             telemetry,
