@@ -15,4 +15,5 @@ mod support;
 mod aws;
 mod azure;
 mod gcp;
+mod moto;
 mod vault;

@@ -44,6 +44,8 @@ pub(crate) mod secrets {
     pub(crate) const CODE: &str = "canary-authorization-code";
     /// What every refresh token of the fake issuer begins with.
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
+    /// What every secret access key, session token and web identity token of AWS begins with.
+    pub(crate) const AWS: &str = "canary-aws";
 }
 
 /// Where a marker must not show up.
@@ -109,6 +111,7 @@ impl Canary {
             ("a webhook's secret", secrets::WEBHOOK),
             ("an authorization code", secrets::CODE),
             ("a refresh token", secrets::REFRESH_TOKEN),
+            ("a credential of AWS", secrets::AWS),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }
