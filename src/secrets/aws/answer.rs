@@ -87,10 +87,10 @@ fn refused(reply: &Reply, region: &Region, credentials: &Credentials) -> Unreada
             )
         }
         "AccessDeniedException" => format!(
-            "AWS lets {owner} not read it; allow secretsmanager:GetSecretValue for this secret and, with a key of your own, kms:Decrypt for that key"
+            "AWS does not let the credentials of {owner} read it; allow secretsmanager:GetSecretValue for this secret and, with a key of your own, kms:Decrypt for that key"
         ),
         "DecryptionFailure" => {
-            format!("AWS cannot decrypt it for {owner}; enable its KMS key and allow kms:Decrypt for it")
+            format!("AWS cannot decrypt it for the credentials of {owner}; enable its KMS key and allow kms:Decrypt for that key")
         }
         "InvalidRequestException" => {
             "is scheduled for deletion or still has no value; see `aws secretsmanager restore-secret` and `put-secret-value`"
@@ -105,7 +105,7 @@ fn refused(reply: &Reply, region: &Region, credentials: &Credentials) -> Unreada
         }
         "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" | "IncompleteSignatureException" => {
             format!(
-                "AWS does not accept the signature of {owner}; the secret access key is wrong, or the clock of this machine is"
+                "AWS does not accept what the credentials of {owner} sign; the secret access key is wrong, or the clock of this machine is"
             )
         }
         "ThrottlingException" | "InternalServiceError" => {

@@ -1,6 +1,5 @@
 //! Whose credentials: those that are set up first in AWS's order.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,7 +75,7 @@ impl Chain {
         const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
         let token = self.variable("AWS_SESSION_TOKEN");
         match (self.variable(KEY_ID), self.variable(SECRET)) {
-            (Some(key_id), Some(secret)) => Credentials::new(key_id, secret, token, KEY_ID).map(Some),
+            (Some(key_id), Some(secret)) => Credentials::new(key_id, secret, token, "the environment").map(Some),
             (Some(_), None) => Err(Unreadable::Wrong(format!("{KEY_ID} is set without {SECRET}"))),
             (None, Some(_)) => Err(Unreadable::Wrong(format!("{SECRET} is set without {KEY_ID}"))),
             (None, None) => Ok(None),
@@ -95,8 +94,7 @@ impl Chain {
 
     async fn by_token(&self, role: &Role<'_>, path: &str, region: &Region) -> Result<Credentials, Unreadable> {
         let token = token(path).await;
-        let token =
-            token.map_err(|cause| Unreadable::Wrong(format!("the web identity token {} {cause}", Path::new(path).display())))?;
+        let token = token.map_err(|cause| Unreadable::Wrong(format!("the web identity token {path} {cause}")))?;
         role.by_token(&token, &self.client, sts(&self.own_region(region).await?, &self.environ)?).await
     }
 

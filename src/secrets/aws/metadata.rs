@@ -20,6 +20,7 @@ const CONTAINER: &str = "the container's credential service";
 const INSTANCE: &str = "the instance metadata service";
 const ECS: &str = "http://169.254.170.2";
 const IMDS: &str = "http://169.254.169.254";
+const IMDS_V6: &str = "http://[fd00:ec2::254]";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 /// Of the session with the metadata service, in seconds. It is used at once.
 const SESSION: &str = "60";
@@ -76,8 +77,9 @@ pub(super) async fn instance(client: &Client, environ: &Environ) -> Result<Optio
     if variable(environ, "AWS_EC2_METADATA_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
-    let named = variable(environ, ENDPOINT);
-    let base = guarded(named.unwrap_or(IMDS), ENDPOINT, is_next_door)?;
+    let is_v6 = variable(environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").is_some_and(|text| text.eq_ignore_ascii_case("ipv6"));
+    let usual = if is_v6 { IMDS_V6 } else { IMDS };
+    let base = guarded(variable(environ, ENDPOINT).unwrap_or(usual), ENDPOINT, is_next_door)?;
     let to = |method: Method, path: &str| {
         let mut url = base.clone();
         url.set_path(path);
@@ -116,6 +118,8 @@ async fn session(request: RequestBuilder) -> Result<Option<String>, Unreadable> 
         StatusCode::FORBIDDEN => {
             Err(Unreadable::Wrong("the instance metadata service is switched off; enable its version 2".into()))
         }
+        // The metadata service of another cloud has the same address.
+        status if status.is_client_error() => Ok(None),
         _ => Err(reply.unknown("")),
     }
 }

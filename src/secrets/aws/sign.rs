@@ -72,7 +72,7 @@ pub(super) fn signed(
         headers.insert("x-amz-security-token", token.reveal().to_owned());
     }
     let names = headers.keys().copied().collect::<Vec<_>>().join(";");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let lines: String = headers.iter().flat_map(|(name, value)| [*name, ":", value.trim(), "\n"]).collect();
     let request = format!("POST\n/\n\n{lines}\n{names}\n{}", sha256(body));
     let range = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
     let text = format!("{ALGORITHM}\n{moment}\n{range}\n{}", sha256(request.as_bytes()));

@@ -37,7 +37,7 @@ impl Role<'_> {
         let form = self.form("AssumeRoleWithWebIdentity", &[("WebIdentityToken", token.reveal())]);
         let headers = BTreeMap::from([("content-type", FORM.to_owned())]);
         let reply = exchange::ask(exchange::with(client.post(url), headers).body(form), WHO).await?;
-        self.read(&reply, "its web identity token")
+        self.read(&reply, "the web identity token")
     }
 
     /// With other credentials.
@@ -55,13 +55,13 @@ impl Role<'_> {
         let scope = Scope { service: "sts", region: region.as_str(), at: now };
         let headers = signed(headers, form.as_bytes(), source, &scope);
         let reply = exchange::ask(exchange::with(client.post(url), headers).body(form), WHO).await?;
-        self.read(&reply, &source.owner)
+        self.read(&reply, &format!("the credentials of {}", source.owner))
     }
 
-    fn read(&self, reply: &Reply, owner: &str) -> Result<Credentials, Unreadable> {
+    fn read(&self, reply: &Reply, proof: &str) -> Result<Credentials, Unreadable> {
         let text = String::from_utf8_lossy(&reply.body);
         if !reply.status.is_success() {
-            return Err(self.refused(reply, element(&text, "Code").unwrap_or_default(), owner));
+            return Err(self.refused(reply, element(&text, "Code").unwrap_or_default(), proof));
         }
         let value = |name| element(&text, name).ok_or_else(|| reply.malformed());
         let token = value("SessionToken")?;
@@ -70,16 +70,18 @@ impl Role<'_> {
         credentials.until(value("Expiration")?).ok_or_else(|| reply.malformed())
     }
 
-    fn refused(&self, reply: &Reply, code: &str, owner: &str) -> Unreadable {
+    fn refused(&self, reply: &Reply, code: &str, proof: &str) -> Unreadable {
         let role = self.arn;
         let wrong = match code {
-            "AccessDenied" => format!("AWS does not let {owner} assume the role {role}; check the role's trust policy"),
-            "ExpiredTokenException" | "ExpiredToken" => format!("{owner} has expired, so the role {role} cannot be assumed"),
+            "AccessDenied" => format!(
+                "AWS does not let {proof} assume the role {role}; check the role's trust policy and, of an AWS identity, the permission sts:AssumeRole"
+            ),
+            "ExpiredTokenException" | "ExpiredToken" => format!("{proof} expired, so the role {role} cannot be assumed"),
             "InvalidIdentityToken" | "IDPRejectedClaim" => format!(
-                "AWS does not trust the issuer or the audience of {owner}; the role {role} needs an IAM OIDC provider that has both"
+                "AWS does not trust the issuer or the audience of {proof}; the role {role} needs an IAM OIDC provider that has both"
             ),
             "InvalidClientTokenId" | "SignatureDoesNotMatch" => {
-                format!("AWS does not know the credentials of {owner}, with which the role {role} is to be assumed")
+                format!("AWS does not know {proof}, with which the role {role} is to be assumed")
             }
             "RegionDisabledException" => "AWS STS is switched off in that region; set AWS_REGION to another".into(),
             "ValidationError" => format!("AWS takes {role} for no role, or its session name for none"),

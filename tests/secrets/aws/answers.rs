@@ -23,7 +23,7 @@ fn expect(reply: Reply, reference: &str, sentence: &str) {
 
 #[test]
 fn a_refusal_says_what_to_do() {
-    let owner = "AWS_ACCESS_KEY_ID";
+    let owner = "the credentials of the environment";
     for (status, kind, sentence) in [
         (
             400,
@@ -35,10 +35,14 @@ fn a_refusal_says_what_to_do() {
             400,
             "com.amazonaws.secretsmanager#AccessDeniedException",
             format!(
-                "AWS lets {owner} not read it; allow secretsmanager:GetSecretValue for this secret and, with a key of your own, kms:Decrypt for that key"
+                "AWS does not let {owner} read it; allow secretsmanager:GetSecretValue for this secret and, with a key of your own, kms:Decrypt for that key"
             ),
         ),
-        (400, "DecryptionFailure", format!("AWS cannot decrypt it for {owner}; enable its KMS key and allow kms:Decrypt for it")),
+        (
+            400,
+            "DecryptionFailure",
+            format!("AWS cannot decrypt it for {owner}; enable its KMS key and allow kms:Decrypt for that key"),
+        ),
         (
             400,
             "InvalidRequestException",
@@ -50,25 +54,17 @@ fn a_refusal_says_what_to_do() {
             "ValidationException:http://internal.amazon.com/",
             "AWS Secrets Manager in eu-west-1 takes it for no name of a secret; check the name or ARN".into(),
         ),
-        (400, "ExpiredTokenException", format!("the AWS credentials of {owner} have expired; renew them")),
-        (
-            400,
-            "UnrecognizedClientException",
-            format!("AWS does not know the credentials of {owner}; they are inactive, deleted or mistyped"),
-        ),
+        (400, "ExpiredTokenException", "the AWS credentials of the environment have expired; renew them".into()),
+        (400, "UnrecognizedClientException", format!("AWS does not know {owner}; they are inactive, deleted or mistyped")),
         (
             403,
             "InvalidSignatureException",
-            format!(
-                "AWS does not accept the signature of {owner}; the secret access key is wrong, or the clock of this machine is"
-            ),
+            format!("AWS does not accept what {owner} sign; the secret access key is wrong, or the clock of this machine is"),
         ),
         (
             403,
             "IncompleteSignature",
-            format!(
-                "AWS does not accept the signature of {owner}; the secret access key is wrong, or the clock of this machine is"
-            ),
+            format!("AWS does not accept what {owner} sign; the secret access key is wrong, or the clock of this machine is"),
         ),
         (
             400,

@@ -1,7 +1,5 @@
 //! Whose credentials are taken: every way of AWS's own tools, and never another one than is set up.
 
-use std::path::Path;
-
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -86,7 +84,7 @@ async fn a_profile_takes_on_a_role_by_token_by_another_profile_and_by_the_instan
         ("across", role("source_profile = base")),
         ("machine", role("credential_source = Ec2InstanceMetadata")),
     ];
-    let config: String = profiles.iter().map(|(name, text)| format!("[profile {name}]\n{text}")).collect();
+    let config = profiles.map(|(name, text)| format!("[profile {name}]\n{text}")).concat();
     let config_file = file(&home, "config", &config);
     for (name, source) in [("pod", None), ("across", Some("AKIDBASE")), ("machine", Some("ASIAINSTANCE"))] {
         let with = |config: Config| aws.instance(config).env("AWS_CONFIG_FILE", &config_file).env("AWS_PROFILE", name);
@@ -170,11 +168,10 @@ fn a_way_that_does_not_work_ends_the_search() {
     });
     let set_up = |config| aws.instance(at(config, &aws.origin()));
     refused(|config| key(web_identity(set_up(config), &token), REFERENCE))
-        .expect(&format!("AWS does not let its web identity token assume the role {ROLE}; check the role's trust policy"));
+        .expect(&format!("AWS does not let the web identity token assume the role {ROLE}; check the role's trust policy and, of an AWS identity, the permission sts:AssumeRole"));
     refused(|config| key(aws.container(set_up(config)), REFERENCE))
         .expect("the container's credential service has no credentials there (404); check the role of the task, pod or instance");
-    let elsewhere = Path::new("/nonexistent/token");
-    refused(|config| key(web_identity(set_up(config), &elsewhere.display().to_string()), REFERENCE))
+    refused(|config| key(web_identity(set_up(config), "/nonexistent/token"), REFERENCE))
         .expect("the web identity token /nonexistent/token cannot be read: No such file or directory (os error 2)");
     assert!(aws.reads().is_empty(), "a secret was asked for");
     assert!(!aws.requests().iter().any(|request| request.target.starts_with("/latest")), "the instance was asked");

@@ -43,7 +43,7 @@ fn settings_that_lead_nowhere_are_named() {
     }
     expect(nowhere, &keys[..1], "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY");
     expect(nowhere, &keys[1..], "AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID");
-    let cut = "the AWS credentials of AWS_ACCESS_KEY_ID are cut or pasted wrongly";
+    let cut = "the AWS credentials of the environment are cut or pasted wrongly";
     expect(nowhere, &[keys[0], ("AWS_SECRET_ACCESS_KEY", "canary-aws secret")], cut);
     expect(nowhere, &[keys[0], keys[1], ("AWS_SESSION_TOKEN", "canary-aws\r\nX-Evil: 1")], cut);
     expect(
@@ -136,10 +136,16 @@ fn roles_that_are_refused_say_why() {
     let path = folder.path().join("token");
     std::fs::write(&path, WEB_TOKEN).expect("the file");
     let pod = [("AWS_ROLE_ARN", ROLE), ("AWS_WEB_IDENTITY_TOKEN_FILE", path.to_str().expect("text"))];
-    let token = "its web identity token";
+    let token = "the web identity token";
     for (status, code, sentence) in [
-        (403, "AccessDenied", format!("AWS does not let {token} assume the role {ROLE}; check the role's trust policy")),
-        (400, "ExpiredTokenException", format!("{token} has expired, so the role {ROLE} cannot be assumed")),
+        (
+            403,
+            "AccessDenied",
+            format!(
+                "AWS does not let {token} assume the role {ROLE}; check the role's trust policy and, of an AWS identity, the permission sts:AssumeRole"
+            ),
+        ),
+        (400, "ExpiredTokenException", format!("{token} expired, so the role {ROLE} cannot be assumed")),
         (
             400,
             "InvalidIdentityToken",
@@ -190,10 +196,20 @@ fn surroundings_that_hand_out_nothing_say_why() {
     instance(&at_path("/latest/api/token", 403), "the instance metadata service is switched off; enable its version 2");
     let split = Aws::with(|it| it.target.ends_with("credentials/").then(|| Reply::text(200, "text/plain", "a b")));
     instance(&split, "the instance metadata service answered with something else than AWS documents; is it what answers there?");
-    // Nobody is there.
+    // Nobody is there, or the metadata service of another cloud.
+    let none = "no AWS credentials were found; give the instance, task or pod a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
+    instance(&at_path("/latest/api/token", 404), none);
     let gone = Aws::start();
     gone.refuse();
-    refused(|config| gone.instance(key(at(config, "http://127.0.0.1:9"), REFERENCE))).expect(
-        "no AWS credentials were found; give the instance, task or pod a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    refused(|config| gone.instance(key(at(config, "http://127.0.0.1:9"), REFERENCE))).expect(none);
+}
+
+/// Its answer to the first question does not travel beyond the hop limit.
+#[test]
+fn an_instance_metadata_service_that_is_too_far_away_is_named() {
+    let aws = Aws::with(|request| (request.method == "PUT").then(Reply::never));
+    refused(|config| aws.instance(key(at(config, &aws.origin()), REFERENCE))).expect(
+        "the instance metadata service does not answer in time; in a container, raise the instance's HttpPutResponseHopLimit to 2",
     );
+    assert_eq!(aws.requests().len(), 3, "it is asked again");
 }

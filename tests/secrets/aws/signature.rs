@@ -10,7 +10,7 @@ use crate::support::{Request, World, now, secrets};
 const TOKEN: &str = "canary-aws-session-token/0001+==";
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn sha256(text: &str) -> String {
@@ -25,7 +25,8 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 fn expected(request: &Request, names: &[&str]) -> String {
     let date = request.header("x-amz-date").expect("a date");
     let (day, _) = date.split_once('T').expect("a day and a time");
-    let headers: String = names.iter().map(|name| format!("{name}:{}\n", request.header(name).expect(name))).collect();
+    let line = |name: &&str| format!("{name}:{}\n", request.header(name).expect(name));
+    let headers = names.iter().map(line).collect::<Vec<_>>().concat();
     let names = names.join(";");
     let body = String::from_utf8(request.body.clone()).expect("text");
     let canonical = [&request.method, "/", "", &headers, &names, &sha256(&body)].join("\n");
