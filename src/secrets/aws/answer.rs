@@ -75,12 +75,23 @@ fn seconds(time: f64) -> Option<u64> {
     (time.is_finite() && time >= 0.0).then_some(time as u64)
 }
 
-fn refused(reply: &Reply, region: &Region, credentials: &Credentials) -> Unreadable {
+/// Whether it is the credentials that are refused, not what they may do.
+pub(super) fn doubts_credentials(reply: &Reply) -> bool {
+    let refusals = ["ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException", "UnrecognizedClientException"];
+    !reply.status.is_success() && refusals.contains(&code(reply).as_str())
+}
+
+/// The name of an error. Some services put a namespace before it and a URL behind it.
+fn code(reply: &Reply) -> String {
     let failure = serde_json::from_slice(&reply.body).unwrap_or(Failure { kind: String::new() });
-    // Some services put a namespace before the name and a URL behind it.
-    let code = failure.kind.rsplit('#').next().and_then(|name| name.split(':').next()).unwrap_or_default();
+    let name = failure.kind.rsplit('#').next().and_then(|name| name.split(':').next());
+    name.unwrap_or_default().to_owned()
+}
+
+fn refused(reply: &Reply, region: &Region, credentials: &Credentials) -> Unreadable {
+    let code = code(reply);
     let (region, owner) = (region.as_str(), credentials.owner.as_str());
-    let wrong = match code {
+    let wrong = match code.as_str() {
         "ResourceNotFoundException" => {
             format!(
                 "AWS Secrets Manager has no such secret with a current value in {region}; check the name, and secrets.aws.region"
@@ -113,12 +124,31 @@ fn refused(reply: &Reply, region: &Region, credentials: &Credentials) -> Unreada
         }
         other => return reply.unknown(other),
     };
-    if reply.status.is_server_error() { reply.unknown(code) } else { Unreadable::Wrong(wrong) }
+    if reply.status.is_server_error() { reply.unknown(&code) } else { Unreadable::Wrong(wrong) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Unreadable, is_object, member, seconds};
+    use reqwest::StatusCode;
+
+    use super::{Reply, Unreadable, doubts_credentials, is_object, member, seconds};
+
+    #[test]
+    fn new_credentials_are_worth_getting_when_the_old_ones_are_refused() {
+        let doubts = |status, body: &str| doubts_credentials(&Reply { who: "it", status, body: body.to_owned().into() });
+        for (code, is_worth) in [
+            ("ExpiredTokenException", true),
+            ("com.amazon.coral.service#UnrecognizedClientException", true),
+            ("AccessDeniedException", false),
+            ("ResourceNotFoundException", false),
+            ("", false),
+        ] {
+            let body = format!(r#"{{"__type":"{code}"}}"#);
+            assert_eq!(doubts(StatusCode::BAD_REQUEST, &body), is_worth, "{code}");
+            assert!(!doubts(StatusCode::OK, &body), "{code}");
+        }
+        assert!(!doubts(StatusCode::BAD_REQUEST, "<html>"));
+    }
 
     #[test]
     fn a_field_is_a_string_at_the_top() {

@@ -90,7 +90,7 @@ impl Reply {
     /// When it is neither the answer nor an error that is known by name.
     pub(super) fn unknown(&self, code: &str) -> Unreadable {
         let (who, status) = (self.who, self.status.as_u16());
-        let code = if is_name(code) { format!(" {code}") } else { String::new() };
+        let code = name(code).map(|code| format!(" {code}")).unwrap_or_default();
         if self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS {
             return Unreadable::Away(format!("{who} answered {status}{code}"));
         }
@@ -103,7 +103,8 @@ impl Reply {
     }
 }
 
-/// Names of errors are repeated to the operator, texts of strangers are not.
-fn is_name(code: &str) -> bool {
-    (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+/// `code` if it is the name of an error: those are repeated to the operator, texts of strangers are not.
+pub(super) fn name(code: &str) -> Option<&str> {
+    let is_name = (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    is_name.then_some(code)
 }

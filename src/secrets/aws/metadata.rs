@@ -9,7 +9,7 @@ use url::Host;
 
 use super::Unreadable;
 use super::exchange::{self, Reply, Unanswered, with};
-use super::place::{guarded, is_this_machine, variable};
+use super::place::{guarded, is_on, is_this_machine, variable};
 use super::profile;
 use super::sign::Credentials;
 use crate::config::load::Environ;
@@ -25,9 +25,11 @@ const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 /// Of the session with the metadata service, in seconds. It is used at once.
 const SESSION: &str = "60";
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Handed {
+    /// `Success`, where it is said.
+    code: Option<String>,
     access_key_id: String,
     secret_access_key: String,
     token: String,
@@ -74,7 +76,7 @@ async fn container_token(environ: &Environ) -> Result<Option<String>, Unreadable
 /// Credentials of the EC2 instance. `None`: there is no instance metadata service, or it is switched off.
 pub(super) async fn instance(client: &Client, environ: &Environ) -> Result<Option<Credentials>, Unreadable> {
     const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-    if variable(environ, "AWS_EC2_METADATA_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+    if is_on(environ, "AWS_EC2_METADATA_DISABLED") {
         return Ok(None);
     }
     let is_v6 = variable(environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").is_some_and(|text| text.eq_ignore_ascii_case("ipv6"));
@@ -145,6 +147,10 @@ fn handed(reply: &Reply, owner: &str) -> Result<Credentials, Unreadable> {
         });
     }
     let handed: Handed = serde_json::from_slice(&reply.body).map_err(|_| reply.malformed())?;
+    if let Some(code) = handed.code.filter(|code| code != "Success") {
+        let code = exchange::name(&code).unwrap_or("another error");
+        return Err(Unreadable::Wrong(format!("{} has no credentials of {owner} ({code}); check its trust policy", reply.who)));
+    }
     let credentials = Credentials::new(&handed.access_key_id, &handed.secret_access_key, Some(&handed.token), owner)?;
     credentials.until(&handed.expiration).ok_or_else(|| reply.malformed())
 }

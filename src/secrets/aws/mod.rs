@@ -1,8 +1,8 @@
 //! AWS Secrets Manager: `GetSecretValue`.
 //!
 //! Region, endpoint and credentials are looked for where AWS's own tools look (AWS SDKs and Tools Reference Guide, "Standardized
-//! credential providers"). Unlike in those, a way to credentials that is set up and does not work ends the search: a pod whose own role
-//! is refused must not read secrets as the machine that it runs on.
+//! credential providers"). A way to credentials that is set up and does not work ends the search: a pod whose own role is refused must
+//! not read secrets as the machine that it runs on.
 
 mod answer;
 mod chain;
@@ -60,12 +60,11 @@ impl Aws {
         let headers = sign::signed(headers, body.as_bytes(), &credentials, &scope);
         let request = exchange::with(self.client.post(url), headers).body(body);
         let reply = exchange::ask(request, "AWS Secrets Manager").await?;
-        answer::read(&reply, field, &region, &credentials).inspect_err(|unreadable| {
-            // Credentials that are refused may have been revoked: the next attempt gets new ones.
-            if matches!(unreadable, Unreadable::Wrong(_)) {
-                self.chain.forget();
-            }
-        })
+        if answer::doubts_credentials(&reply) {
+            // They may have been revoked: the next attempt gets new ones.
+            self.chain.forget();
+        }
+        answer::read(&reply, field, &region, &credentials)
     }
 }
 

@@ -40,6 +40,11 @@ pub(super) fn variable<'a>(environ: &'a Environ, name: &str) -> Option<&'a str> 
     environ.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
+/// A variable that switches something.
+pub(super) fn is_on(environ: &Environ, name: &str) -> bool {
+    variable(environ, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
+}
+
 /// The region of a secret: as set, that of its ARN, of the environment, of the profile.
 pub(super) async fn region(setting: Option<&str>, id: &str, environ: &Environ) -> Result<Region, Unreadable> {
     if let Some(text) = setting {
@@ -96,7 +101,8 @@ fn endpoint(service: &str, own: &str, region: &Region, environ: &Environ) -> Res
     }
     let region = region.as_str();
     let suffix = SUFFIXES.into_iter().find(|(start, _)| region.starts_with(start)).map_or("amazonaws.com", |(_, suffix)| suffix);
-    Url::parse(&format!("https://{service}.{region}.{suffix}/"))
+    let fips = if is_on(environ, "AWS_USE_FIPS_ENDPOINT") { "-fips" } else { "" };
+    Url::parse(&format!("https://{service}{fips}.{region}.{suffix}/"))
         .map_err(|_| Unreadable::Wrong("the region does not make the name of a host".into()))
 }
 
@@ -161,6 +167,10 @@ mod tests {
             let url = endpoint("secretsmanager", "AWS_ENDPOINT_URL_SECRETS_MANAGER", &region, &Environ::new()).unwrap();
             assert_eq!(authority(&url), host);
         }
+        let fips = Environ::from([("AWS_USE_FIPS_ENDPOINT".to_owned(), "true".to_owned())]);
+        let region = Region::parse("us-east-1", "").unwrap();
+        let url = endpoint("sts", "AWS_ENDPOINT_URL_STS", &region, &fips).unwrap();
+        assert_eq!(authority(&url), "sts-fips.us-east-1.amazonaws.com");
     }
 
     #[test]

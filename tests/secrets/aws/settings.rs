@@ -196,6 +196,12 @@ fn surroundings_that_hand_out_nothing_say_why() {
     instance(&at_path("/latest/api/token", 403), "the instance metadata service is switched off; enable its version 2");
     let split = Aws::with(|it| it.target.ends_with("credentials/").then(|| Reply::text(200, "text/plain", "a b")));
     instance(&split, "the instance metadata service answered with something else than AWS documents; is it what answers there?");
+    let untrusted = r#"{"Code":"AssumeRoleUnauthorizedAccess","Message":"canary-aws"}"#;
+    let untrusting = Aws::with(move |it| it.target.ends_with("/voice-role").then(|| Reply::text(200, "text/plain", untrusted)));
+    instance(
+        &untrusting,
+        "the instance metadata service has no credentials of the EC2 instance's role voice-role (AssumeRoleUnauthorizedAccess); check its trust policy",
+    );
     // Nobody is there, or the metadata service of another cloud.
     let none = "no AWS credentials were found; give the instance, task or pod a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
     instance(&at_path("/latest/api/token", 404), none);

@@ -11,7 +11,7 @@ pub(crate) struct RawAws {
     /// AWS_DEFAULT_REGION, then the profile's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) region: Option<String>,
-    /// Where Secrets Manager is, for a VPC or FIPS endpoint. Default: the environment variables AWS_ENDPOINT_URL_SECRETS_MANAGER and
+    /// Where Secrets Manager is, for a VPC endpoint without private DNS. Default: the environment variables AWS_ENDPOINT_URL_SECRETS_MANAGER and
     /// AWS_ENDPOINT_URL, then the region's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<String>,
