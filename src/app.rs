@@ -23,6 +23,7 @@ use crate::authorize::{Policy, Profile};
 use crate::bind::Bindings;
 use crate::block::Blocks;
 use crate::config::{self, Config, IdentifyUsers};
+use crate::credentials::Credentials;
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, random_secret};
@@ -39,7 +40,7 @@ use crate::leash::HangUps;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{BuildError, Calls, Provider, Shared};
 use crate::secrets::Sources;
-use crate::shutdown::Signals;
+use crate::shutdown::{Signals, Told};
 use crate::store::{Store, Unusable};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Metrics, MintLabels};
@@ -115,6 +116,7 @@ pub(crate) struct App {
     admin_address: SocketAddr,
     edge: Arc<Edge>,
     store: Store,
+    credentials: Credentials,
     tasks: Tasks,
     drain: Duration,
     grace: Duration,
@@ -125,7 +127,7 @@ impl App {
     pub(crate) fn build(config: Config, sources: Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
-        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams));
+        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams, &config.profiles, &clock)?);
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (server, admin, identity) = (config.server, config.admin, config.identity);
@@ -140,6 +142,7 @@ impl App {
         let store = Store::open(config.store, &metrics)?;
         let bindings = Arc::new(Bindings::new(&store, &clock)?);
         let auditor = Arc::new(Auditor::open(config.audit, metrics.clone())?);
+        let credentials = Credentials::start(&upstreams, &sources, config.secrets.poll, &outbound, &auditor, &clock, &metrics)?;
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
@@ -159,15 +162,14 @@ impl App {
         let public_socket = listen("server.listen", server.listen)?;
         let public_address = public_socket.local_addr()?;
         let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);
-        let admin_routes = Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), names, issuers);
+        let admin_routes =
+            Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), credentials.clone(), names, issuers);
         let more = webhook::beside(more, config.webhook.map(|webhook| Receiver::new(webhook, stages.clone(), &metrics)));
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
-        let admin_socket = listen("admin.listen", admin.listen)?;
-        let admin_address = admin_socket.local_addr()?;
-        let admin = serve_admin(&admin, admin_routes, &clock, admin_socket)?;
+        let (admin, admin_address) = serve_admin(&admin, admin_routes, &clock)?;
         Ok(Self {
             public,
             public_socket,
@@ -176,6 +178,7 @@ impl App {
             admin_address,
             edge,
             store,
+            credentials,
             tasks,
             drain: server.drain,
             grace: server.grace,
@@ -206,7 +209,7 @@ impl App {
                 }
                 return Ok(1);
             }
-            _ = signals.next() => {}
+            _ = until_told_to_end(&mut signals, &self.credentials) => {}
         }
         let ending = end(&public, &admin, &self.public_socket, &self.edge, &self.tasks, self.drain, self.grace);
         let store = self.store;
@@ -216,10 +219,23 @@ impl App {
         };
         tokio::select! {
             () = ending => Ok(0),
-            code = signals.next() => {
+            code = until_told_to_end(&mut signals, &self.credentials) => {
                 tracing::warn!("second signal: ending at once");
                 Ok(code)
             }
+        }
+    }
+}
+
+/// The exit code of a process that is ended so. Credentials are looked for anew whenever it is told to reload.
+async fn until_told_to_end(signals: &mut Signals, credentials: &Credentials) -> u8 {
+    loop {
+        match signals.next().await {
+            Told::Reload => {
+                tracing::info!("reloading: looking for new credentials");
+                credentials.reload();
+            }
+            Told::End(code) => return code,
         }
     }
 }
@@ -326,7 +342,9 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     Ok(server.run())
 }
 
-fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, socket: TcpListener) -> Result<Server, StartError> {
+fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock) -> Result<(Server, SocketAddr), StartError> {
+    let socket = listen("admin.listen", settings.listen)?;
+    let address = socket.local_addr()?;
     if settings.token.is_none() && !settings.open_metrics {
         tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
     }
@@ -343,7 +361,7 @@ fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, soc
         .client_request_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .listen(socket)?;
-    Ok(server.run())
+    Ok((server.run(), address))
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

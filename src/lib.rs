@@ -13,7 +13,9 @@
 
 // ids, lifetimes, what a caller asks for, secret types, clock; no I/O
 pub(crate) mod domain;
-// when to stop
+// what the operating system shows of this process
+pub(crate) mod hardening;
+// when to stop, when to reload
 pub(crate) mod shutdown;
 // work that must finish even when the client has gone
 pub(crate) mod tasks;
@@ -29,7 +31,7 @@ pub(crate) mod durable;
 pub(crate) mod redis;
 // where counts, sessions and blocks are kept
 pub(crate) mod store;
-// env://, file://
+// where secrets come from: environment, files, secret managers
 pub(crate) mod secrets;
 // who is calling?
 pub(crate) mod authenticate;
@@ -45,6 +47,8 @@ pub(crate) mod provider;
 pub(crate) mod bind;
 // write it down, whatever happened
 pub(crate) mod audit;
+// keeps the credentials of upstreams fresh
+pub(crate) mod credentials;
 // hang up what has to end
 pub(crate) mod leash;
 // the stages in order, and every way to be refused

@@ -1,24 +1,36 @@
-//! When to stop.
+//! When to stop, and when to look for new secrets.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM, in the order they come.
+/// SIGINT, SIGTERM and SIGHUP, in the order they come.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// SIGHUP: to look for new secrets.
+    Reload,
+    /// To end, with the exit code that a process ended by the signal has by convention (128 + its number).
+    End(u8),
 }
 
 impl Signals {
     /// Starts to listen. Fails when the process may not handle signals.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self { interrupt: interrupt?, terminate: terminate?, hangup: hangup? })
     }
 
-    /// Resolves at the next signal, with the exit code that a process ended by it has by convention (128 + its number).
-    pub(crate) async fn next(&mut self) -> u8 {
+    /// Resolves at the next signal.
+    pub(crate) async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => Told::End(130),
+            _ = self.terminate.recv() => Told::End(143),
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
 }

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::audit::try_sink;
 use crate::config::check::Tries;
+use crate::hardening;
 use crate::redis::Origin;
 
 const FAILURE: u8 = 1;
@@ -56,6 +57,8 @@ enum Command {
 /// Runs the command that the process's arguments name, with the process's environment.
 #[must_use]
 pub fn run() -> ExitCode {
+    // Before any secret is in memory.
+    hardening::no_core_dumps();
     // What is not text cannot be a setting or a secret of ours.
     let environ = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     ExitCode::from(run_with(std::env::args_os(), environ.collect()))

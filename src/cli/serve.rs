@@ -6,6 +6,7 @@ use super::startup::{Ready, ready};
 use super::{CONFIGURATION, FAILURE, complain};
 use crate::app::App;
 use crate::config::load::Environ;
+use crate::hardening;
 use crate::http::MoreRoutes;
 use crate::shutdown::Signals;
 use crate::telemetry::logs;
@@ -33,6 +34,7 @@ pub(super) fn serve(ready: Ready, more: MoreRoutes, started: impl FnOnce(&App)) 
     }
     let outcome = runtime.block_on(async {
         let app = App::build(config, sources, more)?;
+        hardening::hide_memory();
         // Before anybody is told that it runs: whoever hears that may end it.
         let signals = Signals::listen()?;
         started(&app);

@@ -8,6 +8,7 @@ mod login;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod secrets;
+mod upstream;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +32,9 @@ pub(crate) use identity::{
 use load::Loaded;
 pub(crate) use login::{Client, Login};
 use problem::{Problem, Problems};
-pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat};
+pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat, Verify};
 use secrets::Secrets;
+pub(crate) use upstream::{Credential, FirstKey, Keys, NamedSecret, Subject, Upstream, Workload};
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {
@@ -123,24 +125,6 @@ pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
     pub(crate) token: Option<Secret>,
     pub(crate) open_metrics: bool,
-}
-
-pub(crate) struct Upstream {
-    pub(crate) name: String,
-    /// Without a slash at its end.
-    pub(crate) base_url: String,
-    pub(crate) organization: Option<String>,
-    pub(crate) project: Option<String>,
-    /// The primary, then fallbacks; at least one.
-    pub(crate) keys: Vec<NamedSecret>,
-    pub(crate) timeout: Duration,
-    pub(crate) max_attempts: u32,
-}
-
-/// A secret and where it came from.
-pub(crate) struct NamedSecret {
-    pub(crate) reference: SecretRef,
-    pub(crate) secret: Secret,
 }
 
 pub(crate) struct Profile {

@@ -44,6 +44,7 @@ pub(crate) enum Code {
     UpstreamRateLimited,
     UpstreamUnavailable,
     IdentityUnavailable,
+    CredentialUnavailable,
     StoreUnavailable,
     AuditUnavailable,
     LockedDown,
@@ -66,7 +67,7 @@ const fn row(status: u16, name: &'static str, title: &'static str, level: Level)
 
 impl Code {
     /// In the order of their status.
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::InvalidJson,
         Self::UnknownField,
         Self::DuplicateHeader,
@@ -100,6 +101,7 @@ impl Code {
         Self::UpstreamRateLimited,
         Self::UpstreamUnavailable,
         Self::IdentityUnavailable,
+        Self::CredentialUnavailable,
         Self::StoreUnavailable,
         Self::AuditUnavailable,
         Self::LockedDown,
@@ -145,6 +147,7 @@ impl Code {
             Self::UpstreamRateLimited => row(503, "upstream_rate_limited", "The provider is limiting requests", Level::WARN),
             Self::UpstreamUnavailable => row(503, "upstream_unavailable", "The provider cannot be reached", Level::WARN),
             Self::IdentityUnavailable => row(503, "identity_unavailable", "Sign-in cannot be checked", Level::WARN),
+            Self::CredentialUnavailable => row(503, "credential_unavailable", "The service has no credential", Level::ERROR),
             Self::StoreUnavailable => row(503, "store_unavailable", "Limits cannot be checked", Level::WARN),
             Self::LockedDown => row(503, "locked_down", "Nothing is minted right now", Level::INFO),
             Self::AuditUnavailable => row(503, "audit_unavailable", "The request cannot be recorded", Level::ERROR),

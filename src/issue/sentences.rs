@@ -211,6 +211,11 @@ impl From<Failure> for Refusal {
         const OPERATOR: &str = "The service's own account at the provider has a problem; its operator has to fix it.";
         let asked = failure.retry_after.map(ceil_seconds);
         let refusal = match failure.kind {
+            Kind::NoCredential => Self::new(
+                Code::CredentialUnavailable,
+                "The service cannot prove itself to the provider right now; try again shortly.",
+            )
+            .retry_after(5),
             Kind::AuthFailed => Self::new(Code::UpstreamAuthFailed, OPERATOR),
             Kind::PermissionDenied => Self::new(Code::UpstreamPermissionDenied, OPERATOR),
             Kind::Billing => Self::new(Code::UpstreamBilling, OPERATOR),

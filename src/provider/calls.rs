@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 
-use super::{Failure, Kind, Shared};
-use crate::config::NamedSecret;
+use super::{Failure, Key, Kind, Shared};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::CallId;
 use crate::outbound::{Outbound, Unbuildable};
@@ -37,11 +36,11 @@ impl Calls {
     pub(crate) async fn hang_up(&self, upstream: &str, minted_by: Option<&str>, call: &CallId) -> Result<HungUp, Failure> {
         let shared = self.upstreams.iter().find(|shared| shared.settings.name == upstream);
         let shared = shared.ok_or_else(|| Failure::new(Kind::Unavailable, "the upstream is configured no more"))?;
-        let mut keys: Vec<&NamedSecret> = shared.settings.keys.iter().collect();
-        keys.sort_by_key(|key| minted_by != Some(key.secret.fingerprint().as_str()));
+        let mut keys: Vec<Arc<Key>> = shared.ring.usable().collect();
+        keys.sort_by_key(|key| minted_by != Some(&**key.fingerprint()));
         let mut outcome = Err(Failure::new(Kind::AuthFailed, "no key is left"));
         for key in keys {
-            outcome = self.attempt(shared, key, call).await;
+            outcome = self.attempt(shared, &key, call).await;
             match &outcome {
                 Err(failure) if matches!(failure.kind, Kind::AuthFailed | Kind::PermissionDenied) => {}
                 _ => break,
@@ -50,17 +49,9 @@ impl Calls {
         outcome
     }
 
-    async fn attempt(&self, shared: &Shared, key: &NamedSecret, call: &CallId) -> Result<HungUp, Failure> {
-        let settings = &shared.settings;
-        let mut request = self
-            .client
-            .post(format!("{}/realtime/calls/{}/hangup", settings.base_url, call.as_str()))
-            .bearer_auth(key.secret.reveal());
-        for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
-        }
+    async fn attempt(&self, shared: &Shared, key: &Key, call: &CallId) -> Result<HungUp, Failure> {
+        let url = format!("{}/realtime/calls/{}/hangup", shared.settings.base_url, call.as_str());
+        let request = self.client.post(url).headers(key.headers_without_body());
         let answer = request.send().await.map_err(|error| Failure::broken(&error.without_url()))?;
         match answer.status() {
             status if status.is_success() => Ok(HungUp::Now),

@@ -26,6 +26,8 @@ const BILLING: [&str; 5] = [
 pub(crate) enum Kind {
     /// No permanent key is known to the upstream.
     AuthFailed,
+    /// There is no credential to ask with.
+    NoCredential,
     /// The key may not do this.
     PermissionDenied,
     /// The upstream does not like the request: the profile is wrong.
@@ -97,7 +99,7 @@ impl Failure {
 
 /// The two fields of an error body that are looked at.
 #[derive(Default, Deserialize)]
-struct UpstreamError {
+pub(super) struct UpstreamError {
     #[serde(default, rename = "type")]
     kind: Value,
     #[serde(default)]
@@ -110,7 +112,7 @@ struct ErrorBody {
 }
 
 impl UpstreamError {
-    fn read(body: &[u8]) -> Self {
+    pub(super) fn read(body: &[u8]) -> Self {
         serde_json::from_slice::<ErrorBody>(body).map(|body| body.error).unwrap_or_default()
     }
 
@@ -118,20 +120,24 @@ impl UpstreamError {
         self.code == name || self.kind == name
     }
 
+    /// The code, or else the type, where it is a plain word.
+    pub(super) fn name(&self) -> Option<String> {
+        plain(&self.code).or_else(|| plain(&self.kind))
+    }
+
     fn describe(&self) -> String {
-        let plain = |value: &Value| {
-            value
-                .as_str()
-                .filter(|text| {
-                    (1..=MAX_CODE).contains(&text.len())
-                        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-                })
-                .map(String::from)
-        };
         match (plain(&self.kind), plain(&self.code)) {
             (Some(kind), Some(code)) => format!(", {kind}, {code}"),
             (Some(only), None) | (None, Some(only)) => format!(", {only}"),
             (None, None) => String::new(),
         }
     }
+}
+
+/// Nothing but a name goes on: whatever else a field holds may be part of a key.
+fn plain(value: &Value) -> Option<String> {
+    let is_name = |text: &&str| {
+        (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    value.as_str().filter(is_name).map(String::from)
 }

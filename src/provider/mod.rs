@@ -3,12 +3,14 @@
 mod answer;
 mod calls;
 mod failure;
+mod key;
 mod openai;
+mod probe;
 mod retry;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::admit::Permit;
 use crate::authorize::Grant;
@@ -22,7 +24,10 @@ use crate::telemetry::metrics::{Metrics, UpstreamLabel};
 pub(crate) use answer::PublicSession;
 pub(crate) use calls::{Calls, HungUp};
 pub(crate) use failure::{Failure, Kind};
+pub(crate) use key::Key;
 use openai::Endpoint;
+pub(crate) use probe::{Probe, Question, Verdict};
+pub(crate) use ring::{Ring, Slot, State};
 
 /// A client secret, fresh from the upstream. Only this stage can make one.
 #[derive(Debug)]
@@ -41,6 +46,12 @@ pub(crate) struct Served {
     pub(crate) key: Option<Arc<str>>,
     /// The upstream's own name for its answer.
     pub(crate) request_id: Option<Box<str>>,
+}
+
+impl Served {
+    fn by(key: &Key) -> Self {
+        Self { key: Some(key.fingerprint().clone()), request_id: None }
+    }
 }
 
 impl Minted {
@@ -70,29 +81,35 @@ impl Minted {
 /// What all workers know of one upstream.
 pub(crate) struct Shared {
     settings: Arc<config::Upstream>,
-    /// The permanent key in use. Moves on when the upstream no longer knows it.
-    key: AtomicUsize,
+    ring: Ring,
+    /// How a new value of a key is tried. Absent: not at all.
+    question: Option<Question>,
 }
 
 impl Shared {
     /// One entry for each upstream.
-    pub(crate) fn all(upstreams: &BTreeMap<String, Arc<config::Upstream>>) -> Vec<Arc<Self>> {
-        upstreams.values().map(|settings| Arc::new(Self { settings: settings.clone(), key: AtomicUsize::new(0) })).collect()
+    pub(crate) fn all(
+        upstreams: &BTreeMap<String, Arc<config::Upstream>>,
+        profiles: &BTreeMap<String, config::Profile>,
+        clock: &SharedClock,
+    ) -> Result<Vec<Arc<Self>>, BuildError> {
+        let shared = |settings: &Arc<config::Upstream>| {
+            let ring = Ring::new(settings, clock).ok_or_else(|| BuildError::Setting(settings.name.clone()))?;
+            Ok(Arc::new(Self { settings: settings.clone(), ring, question: Question::of(settings, profiles) }))
+        };
+        upstreams.values().map(shared).collect()
     }
 
-    fn current_key(&self) -> usize {
-        self.key.load(Ordering::Relaxed)
+    pub(crate) fn settings(&self) -> &config::Upstream {
+        &self.settings
     }
 
-    /// Moves on from `refused` to the next key, the last one's next being the first. `None` when all of them were `tried`.
-    fn next_key(&self, refused: usize, tried: usize) -> Option<usize> {
-        if tried >= self.settings.keys.len() {
-            return None;
-        }
-        let next = (refused + 1) % self.settings.keys.len();
-        let _ = self.key.compare_exchange(refused, next, Ordering::Relaxed, Ordering::Relaxed);
-        tracing::error!(upstream = self.settings.name, refused = %self.settings.keys[refused].reference, next = %self.settings.keys[next].reference, "the upstream refuses a permanent key; the next one is used");
-        Some(next)
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(crate) fn question(&self) -> Option<&Question> {
+        self.question.as_ref()
     }
 }
 

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::key::Key;
 use super::{BuildError, Failure, Kind, Minted, Served, Shared, answer, label, retry, safety_identifier};
 use crate::authorize::Grant;
-use crate::config::{self, Api, NamedSecret};
+use crate::config::Api;
 use crate::domain::clock::SharedClock;
 use crate::domain::trace::Trace;
 use crate::domain::ttl::Ttl;
@@ -20,7 +21,7 @@ use crate::outbound::{self, BodyError, Outbound, Pool};
 use crate::telemetry::metrics::Metrics;
 
 const MAX_ANSWER: usize = 256 * 1024;
-const SAFETY_IDENTIFIER: HeaderName = HeaderName::from_static("openai-safety-identifier");
+pub(super) const SAFETY_IDENTIFIER: HeaderName = HeaderName::from_static("openai-safety-identifier");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: &str = "x-request-id";
 
@@ -31,7 +32,6 @@ pub(super) struct Endpoint {
     clock: SharedClock,
     realtime: Paths,
     translation: Paths,
-    keys: Vec<Key>,
     duration: Histogram,
     retries: Counter,
 }
@@ -39,12 +39,6 @@ pub(super) struct Endpoint {
 struct Paths {
     mint: Uri,
     calls: Arc<str>,
-}
-
-/// A permanent key in the form it is sent, with everything else that every request carries.
-struct Key {
-    fingerprint: Arc<str>,
-    headers: HeaderMap,
 }
 
 impl Endpoint {
@@ -61,13 +55,11 @@ impl Endpoint {
             let mint = Uri::try_from(format!("{}/{prefix}/client_secrets", base.path())).map_err(|_| unsendable())?;
             Ok::<_, BuildError>(Paths { mint, calls: format!("{}/{prefix}/calls", settings.base_url).into() })
         };
-        let keys = settings.keys.iter().map(|key| Key::new(&settings, key).ok_or_else(unsendable));
         Ok(Self {
             pool: outbound.pool(base.clone(), settings.timeout),
             clock,
             realtime: paths("realtime")?,
             translation: paths("realtime/translations")?,
-            keys: keys.collect::<Result<_, _>>()?,
             duration: metrics.upstream_duration.get_or_create_owned(&label(&settings)),
             retries: metrics.upstream_retries.get_or_create_owned(&label(&settings)),
             shared,
@@ -91,40 +83,68 @@ impl Endpoint {
     }
 
     async fn attempts(&self, grant: &Grant, trace: Option<&Trace>, deadline: Instant) -> Result<Minted, Failure> {
-        let mut key = self.shared.current_key();
-        let (mut attempt, mut keys_tried) = (1, 1);
+        let (settings, ring) = (&self.shared.settings, &self.shared.ring);
+        let mut refused: Vec<Arc<Key>> = Vec::new();
+        let mut attempt = 1;
+        let none = || Failure::new(Kind::NoCredential, "there is no credential for the upstream right now");
+        let mut key = match ring.pick(&[]) {
+            Some(key) => key,
+            None => ring.renewed(&[], deadline).await.ok_or_else(none)?,
+        };
         loop {
-            let served = Served { key: self.keys.get(key).map(|key| key.fingerprint.clone()), request_id: None };
-            let failure = match timeout_at(deadline, self.attempt(grant, trace, key)).await {
-                Ok(Ok(minted)) => return Ok(minted),
-                Ok(Err(failure)) => failure,
-                Err(_) => return Err(Failure { served, ..Failure::new(Kind::TimedOut, "no answer within the deadline") }),
-            };
-            if failure.kind == Kind::AuthFailed {
-                // A refused key costs no attempt: the next one is tried at once, so that the caller sees nothing of it.
-                match self.shared.next_key(key, keys_tried) {
-                    Some(next) => (key, keys_tried) = (next, keys_tried + 1),
-                    None => return Err(failure),
+            let failure = match timeout_at(deadline, self.attempt(grant, trace, &key)).await {
+                Ok(Ok(minted)) => {
+                    key.accepted();
+                    return Ok(minted);
                 }
-                continue;
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    let failure = Failure::new(Kind::TimedOut, "no answer within the deadline");
+                    return Err(Failure { served: Served::by(&key), ..failure });
+                }
+            };
+            // A credential that is refused costs no attempt: the next one is used at once, so that the caller sees nothing of it.
+            let goes_on = match failure.kind {
+                Kind::AuthFailed => {
+                    ring.refused(&settings.name, &key, &failure.cause);
+                    true
+                }
+                Kind::RateLimited => ring.exhausted(&key, failure.retry_after),
+                _ => false,
+            };
+            if goes_on {
+                refused.push(key.clone());
+                if let Some(next) = self.next(&refused, &failure, deadline).await {
+                    key = next;
+                    continue;
+                }
             }
-            if !failure.retryable || attempt == self.shared.settings.max_attempts {
+            if !failure.retryable || attempt == settings.max_attempts {
                 return Err(failure);
             }
             let pause = failure.retry_after.unwrap_or_else(|| retry::backoff(attempt));
             if Instant::now() + pause >= deadline {
                 return Err(failure);
             }
-            tracing::info!(upstream = self.shared.settings.name, cause = failure.cause, attempt, "the mint is tried again");
+            tracing::info!(upstream = settings.name, cause = failure.cause, attempt, "the mint is tried again");
             sleep(pause).await;
             self.retries.inc();
             attempt += 1;
         }
     }
 
-    async fn attempt(&self, grant: &Grant, trace: Option<&Trace>, key: usize) -> Result<Minted, Failure> {
-        let key = self.keys.get(key).ok_or_else(|| Failure::new(Kind::AuthFailed, "no key is left"))?;
-        let mut served = Served { key: Some(key.fingerprint.clone()), request_id: None };
+    /// Another credential, in place of the last of `refused`. When none is left, one of their secrets may just have been replaced: that is
+    /// worth a moment.
+    async fn next(&self, refused: &[Arc<Key>], failure: &Failure, deadline: Instant) -> Option<Arc<Key>> {
+        let ring = &self.shared.ring;
+        match ring.pick(refused) {
+            None if failure.kind == Kind::AuthFailed => ring.renewed(refused, deadline).await,
+            next => next,
+        }
+    }
+
+    async fn attempt(&self, grant: &Grant, trace: Option<&Trace>, key: &Key) -> Result<Minted, Failure> {
+        let mut served = Served::by(key);
         let outcome = self.exchange(self.request(grant, trace, key), grant.ttl(), &mut served).await;
         match outcome {
             Ok(answer::Answer { token, expires_at, session }) => {
@@ -155,7 +175,7 @@ impl Endpoint {
         let mut request = Request::new(Full::new(grant.body()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.paths(grant.profile().api()).mint.clone();
-        request.headers_mut().clone_from(&key.headers);
+        request.headers_mut().clone_from(key.headers());
         let user = HeaderValue::from_str(safety_identifier(grant.principal().user()));
         // 64 hex digits always make a header value.
         request.headers_mut().insert(SAFETY_IDENTIFIER, user.unwrap_or_else(|_| HeaderValue::from_static("")));
@@ -163,27 +183,6 @@ impl Endpoint {
             request.headers_mut().insert(TRACEPARENT, parent);
         }
         request
-    }
-}
-
-impl Key {
-    fn new(settings: &config::Upstream, key: &NamedSecret) -> Option<Self> {
-        let mut headers = HeaderMap::with_capacity(16);
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.secret.reveal())).ok()?;
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
-        // Headers that are set or looked for later have their place already: a copy of the map has no room to grow.
-        headers.insert(SAFETY_IDENTIFIER, HeaderValue::from_static(""));
-        headers.insert(HOST, HeaderValue::from_str(settings.base_url.parse::<Uri>().ok()?.authority()?.as_str()).ok()?);
-        headers.insert(USER_AGENT, outbound::USER_AGENT);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
-            if let Some(value) = value {
-                headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value.as_str()).ok()?);
-            }
-        }
-        Some(Self { fingerprint: key.secret.fingerprint().into(), headers })
     }
 }
 

@@ -42,6 +42,20 @@ pub(crate) struct IntrospectionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CredentialLabels {
+    pub(crate) upstream: String,
+    /// `adopted`, `refused`, `unclear`, `unreadable`, `rested` or `accepted_again`.
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SlotLabels {
+    pub(crate) upstream: String,
+    /// Its place in the configuration, from 0.
+    pub(crate) slot: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
     pub(crate) outcome: &'static str,
 }
@@ -84,6 +98,12 @@ pub(crate) struct Metrics {
     pub(crate) store_failures: Family<KindLabel, Counter>,
     /// Mints that were admitted by this process alone, because the shared store was out of reach.
     pub(crate) admitted_alone: Counter,
+    /// What came of looks at where credentials come from.
+    pub(crate) credentials: Family<CredentialLabels, Counter>,
+    /// Since the value in use was made, or first seen.
+    pub(crate) credential_age: Family<SlotLabels, Gauge>,
+    /// 1 where a credential can be used.
+    pub(crate) credential_usable: Family<SlotLabels, Gauge>,
     pub(crate) visits: Family<VisitLabels, Counter>,
     pub(crate) audit_failures: Counter,
     pub(crate) panics: Counter,
@@ -107,6 +127,9 @@ impl Metrics {
             webhooks: Family::default(),
             store_failures: Family::default(),
             admitted_alone: Counter::default(),
+            credentials: Family::default(),
+            credential_age: Family::default(),
+            credential_usable: Family::default(),
             visits: Family::default(),
             audit_failures: Counter::default(),
             panics: Counter::default(),
@@ -144,6 +167,13 @@ impl Metrics {
             "Mints that were admitted by this process alone, because the shared store was out of reach",
             self.admitted_alone.clone(),
         );
+        registry.register("credentials", "What came of looking for new credentials of upstreams", self.credentials.clone());
+        registry.register(
+            "credential_age_seconds",
+            "Time since the credential was made, or first seen",
+            self.credential_age.clone(),
+        );
+        registry.register("credential_usable", "1 where a credential can be used", self.credential_usable.clone());
         registry.register("sign_ins", "Browsers that sign in or out, visitors who become guests", self.visits.clone());
         registry.register("audit_failures", "Entries that a sink did not take", self.audit_failures.clone());
         registry.register("panics", "Requests that ended in a caught panic", self.panics.clone());

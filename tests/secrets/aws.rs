@@ -1,18 +1,22 @@
 //! AWS Secrets Manager, as moto's server speaks it, and as it can be broken.
 
 mod answers;
-mod credentials;
+mod chain;
 mod fake;
 mod settings;
 mod signature;
 mod start;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::moto::{Moto, at, element};
-use crate::support::{Config, Scope, World, secrets};
+use crate::support::{Config, Scope, World, eventually, now, secrets};
+use crate::{credentials, used};
 use start::refused;
 
 /// Ephemint's own at AWS.
@@ -59,6 +63,40 @@ async fn the_next_start_reads_the_value_of_then() {
     let rotated = json!({"SecretId": "ephemint/rotated", "SecretString": secrets::FALLBACK_KEY});
     moto.secrets("PutSecretValue", &rotated).await;
     expect_mint(&start(), secrets::FALLBACK_KEY).await;
+}
+
+#[tokio::test]
+async fn a_new_version_is_used_without_a_restart() {
+    let moto = Moto::shared();
+    moto.secret("ephemint/live", secrets::PRIMARY_KEY).await;
+    let world = World::with(|config| key(with_keys(at(config, moto.origin())), "aws-sm://ephemint/live"));
+    expect_mint(&world, secrets::PRIMARY_KEY).await;
+    moto.secrets("PutSecretValue", &json!({"SecretId": "ephemint/live", "SecretString": secrets::FALLBACK_KEY})).await;
+    world.service.signal("HUP");
+    used(&world, &world.bearer("alice"), secrets::FALLBACK_KEY).await;
+}
+
+#[tokio::test]
+async fn an_outage_or_a_refusal_later_on_loses_no_mint_and_is_told_to_operators() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = broken.clone();
+    let aws = fake::Aws::with(move |_| is_broken.load(Ordering::SeqCst).then(|| fake::error(400, "AccessDeniedException")));
+    let world = World::with(|config| key(with_keys(at(config, &aws.origin())), "aws-sm://ephemint/openai"));
+    let age = credentials(&world.service).await["credentials"][0]["age_seconds"].as_u64().expect("an age");
+    assert!(now() - 1_790_000_000 - i64::try_from(age).expect("an age") < 60, "{age}: it is as old as AWS says");
+    broken.store(true, Ordering::SeqCst);
+    let failure = async |words: &str| {
+        world.service.signal("HUP");
+        eventually(words, 10, async || {
+            let shown = credentials(&world.service).await;
+            shown["credentials"][0]["last_failure"].to_string().contains(words).then_some(())
+        })
+        .await;
+        expect_mint(&world, secrets::PRIMARY_KEY).await;
+    };
+    failure("allow secretsmanager:GetSecretValue").await;
+    aws.refuse();
+    failure("AWS Secrets Manager cannot be reached").await;
 }
 
 #[tokio::test]

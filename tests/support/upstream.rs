@@ -21,6 +21,8 @@ struct Script {
     next: VecDeque<Reply>,
     always: Option<Reply>,
     revoked: Vec<String>,
+    accepted: Vec<String>,
+    probes: Option<Reply>,
     /// How the next hang-ups are answered; after that, with 200.
     hang_ups: VecDeque<Reply>,
 }
@@ -105,8 +107,25 @@ impl Upstream {
         lock(&self.state.script).revoked.retain(|revoked| revoked != key);
     }
 
+    /// All but questions about keys.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.responder.requests()
+        self.responder.requests().into_iter().filter(|request| !is_about_a_key(request)).collect()
+    }
+
+    /// The keys that were asked about, in order.
+    pub(crate) fn probes(&self) -> Vec<String> {
+        let asked = self.responder.requests().into_iter().filter(is_about_a_key);
+        asked.map(|request| request.bearer().to_owned()).collect()
+    }
+
+    /// A further key that is good.
+    pub(crate) fn accept(&self, key: &str) {
+        lock(&self.state.script).accepted.push(key.to_owned());
+    }
+
+    /// Questions about keys are answered with `reply`; `None` ends it.
+    pub(crate) fn answer_probes(&self, reply: impl Into<Option<Reply>>) {
+        lock(&self.state.script).probes = reply.into();
     }
 
     /// The last request.
@@ -135,6 +154,14 @@ impl State {
         if hung_up(request).is_some() {
             return script.hang_ups.pop_front().unwrap_or_else(|| Reply::json(200, &json!({})));
         }
+        let key = request.bearer();
+        let known =
+            [secrets::PRIMARY_KEY, secrets::FALLBACK_KEY].contains(&key) || script.accepted.iter().any(|good| good == key);
+        let refused = (!known || script.revoked.iter().any(|revoked| revoked == key))
+            .then(|| error(401, "invalid_request_error", "invalid_api_key"));
+        if is_about_a_key(request) {
+            return script.probes.clone().or(refused).unwrap_or_else(models);
+        }
         if let Some(reply) = script.next.pop_front().or_else(|| script.always.clone()) {
             return reply;
         }
@@ -142,15 +169,24 @@ impl State {
         if request.method != "POST" || ![CLIENT_SECRETS, TRANSLATION_SECRETS].contains(&path) {
             return error(404, "invalid_request_error", "unknown_url");
         }
-        let key = request.bearer();
-        let known = [secrets::PRIMARY_KEY, secrets::FALLBACK_KEY].contains(&key);
-        if !known || script.revoked.iter().any(|revoked| revoked == key) {
-            return error(401, "invalid_request_error", "invalid_api_key");
+        if let Some(refused) = refused {
+            return refused;
         }
         let number = self.minted.fetch_add(1, Ordering::SeqCst) + 1;
         let body = if request.body.is_empty() { json!({}) } else { request.json() };
         minted(&body, number, path == TRANSLATION_SECRETS).header("x-request-id", &format!("req_{number:08}"))
     }
+}
+
+fn is_about_a_key(request: &Request) -> bool {
+    request.method == "GET" && request.target == "/v1/models"
+}
+
+/// Models as the provider lists them.
+fn models() -> Reply {
+    let model =
+        |id: &str| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "openai", "shutdown_date": null});
+    Reply::json(200, &json!({"object": "list", "data": [model("gpt-realtime-2.1"), model("gpt-4o-mini-transcribe")]}))
 }
 
 /// The call that a request hangs up.

@@ -11,7 +11,7 @@ use super::{NO_LIMITS, alone, names, pseudonym, rounds, subject};
 use crate::admit::subject::{Name, Rules, Subjects, Whose};
 use crate::admit::{Denied, Owner};
 use crate::authorize::Policy;
-use crate::config::{self, Ceilings, Limits};
+use crate::config::{self, Ceilings, Credential, Keys, Limits, Verify};
 use crate::domain::clock::SharedClock;
 use crate::domain::clock::manual::ManualClock;
 use crate::domain::ids::{Pseudonym, SessionId};
@@ -64,7 +64,12 @@ fn profile(limits: Limits) -> config::Profile {
         base_url: "https://api.openai.com/v1".into(),
         organization: None,
         project: None,
-        keys: Vec::new(),
+        credential: Credential::Keys(Keys {
+            keys: Vec::new(),
+            rotate_on_rate_limit: false,
+            verify: Verify::None,
+            warn_after: None,
+        }),
         timeout: Duration::from_secs(10),
         max_attempts: 1,
     };

@@ -6,24 +6,25 @@ mod profile;
 mod proxies;
 mod secrets;
 mod store;
+mod upstream;
 mod webhooks;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::problem::Problem;
-use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer, RawUpstream};
+use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer};
 use super::secrets::Secrets;
-use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, NamedSecret, Server, SignIn, Sink, Telemetry, Upstream};
+use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, NamedSecret, Server, SignIn, Sink, Telemetry};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::domain::ttl::Ttl;
+
+pub(crate) use upstream::{is_legacy_key, malformed_key};
 
 /// Reads the secret that a reference names. The error is a cause for the operator and holds nothing of the secret.
 pub(crate) type ReadSecret<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, String>;
@@ -161,66 +162,6 @@ impl Check<'_> {
         Some(Admin { listen: listen?, token, open_metrics: raw.open_metrics })
     }
 
-    fn upstreams(&mut self, raw: &BTreeMap<String, RawUpstream>) -> BTreeMap<String, Arc<Upstream>> {
-        if raw.is_empty() {
-            self.problem(
-                "upstreams",
-                "add one, for example [upstreams.openai] credential = { kind = \"api_key\", keys = [\"env://OPENAI_API_KEY\"] }",
-            );
-        }
-        raw.iter().filter_map(|(name, entry)| Some((name.clone(), Arc::new(self.upstream(name, entry)?)))).collect()
-    }
-
-    fn upstream(&mut self, name: &str, raw: &RawUpstream) -> Option<Upstream> {
-        let key = format!("upstreams.{name}");
-        self.name(&key, name);
-        let base_url = self.url(&format!("{key}.base_url"), &raw.base_url);
-        for (field, value) in [("organization", &raw.organization), ("project", &raw.project)] {
-            let valid = |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-            if value.as_ref().is_some_and(|text| !valid(text)) {
-                self.problem(
-                    format!("{key}.{field}"),
-                    "must be visible ASCII without spaces, as the provider's settings page shows it",
-                );
-            }
-        }
-        if raw.credential.keys.is_empty() {
-            self.problem(
-                format!("{key}.credential.keys"),
-                "name at least one key, for example keys = [\"env://OPENAI_API_KEY\"]",
-            );
-        }
-        let keys: Vec<Option<NamedSecret>> = raw
-            .credential
-            .keys
-            .iter()
-            .enumerate()
-            .map(|(i, text)| self.permanent_key(&format!("{key}.credential.keys[{i}]"), text))
-            .collect();
-        let timeout = self.range(&format!("{key}.timeout_seconds"), raw.timeout_seconds, 1, 60);
-        let max_attempts = self.range(&format!("{key}.max_attempts"), raw.max_attempts, 1, 10);
-        Some(Upstream {
-            name: name.to_owned(),
-            base_url: base_url?.as_str().trim_end_matches('/').to_owned(),
-            organization: raw.organization.clone(),
-            project: raw.project.clone(),
-            keys: keys.into_iter().collect::<Option<_>>()?,
-            timeout: Duration::from_secs(timeout),
-            max_attempts: u32::try_from(max_attempts).ok()?,
-        })
-    }
-
-    fn permanent_key(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
-        let named = self.secret(key, text)?;
-        match malformed_key(named.secret.reveal()) {
-            None => Some(named),
-            Some(cause) => {
-                self.problem(key, format!("{}: {cause}", named.reference));
-                None
-            }
-        }
-    }
-
     fn audit(&mut self, raw: &RawAudit) -> Audit {
         if raw.sinks.is_empty() && raw.required {
             self.problem(
@@ -333,23 +274,6 @@ impl Check<'_> {
     }
 }
 
-/// Why a text cannot be a permanent key of `OpenAI`. Prefixes: platform.openai.com shows `sk-proj-`, `sk-svcacct-`, `sk-admin-`, older `sk-`.
-fn malformed_key(key: &str) -> Option<&'static str> {
-    if key.starts_with("sk-admin-") {
-        return Some(
-            "is an admin key (sk-admin-), which cannot mint and could do far more harm if lost; create a project key (sk-proj-) or a service-account key (sk-svcacct-)",
-        );
-    }
-    if key.starts_with("ek_") {
-        return Some("is an ephemeral client secret (ek_), which expires within hours; a permanent key begins with sk-");
-    }
-    if !key.starts_with("sk-") || key.len() < 7 {
-        return Some("is not an OpenAI key; a permanent key begins with sk-");
-    }
-    (!key.bytes().all(|b| b.is_ascii_graphic()))
-        .then_some("holds spaces, line breaks or other characters that no key has; it was probably cut or pasted wrongly")
-}
-
 /// A lone word that is no level would be taken for the name of a module, and silence everything else.
 fn is_log_filter(text: &str) -> bool {
     let level =
@@ -376,7 +300,7 @@ pub(crate) fn exact_origin(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{exact_origin, malformed_key};
+    use super::exact_origin;
 
     #[test]
     fn origins_are_written_as_browsers_send_them() {
@@ -396,23 +320,6 @@ mod tests {
             "",
         ] {
             assert!(exact_origin(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn keys_that_cannot_mint_are_told_apart() {
-        for good in ["sk-proj-abc", "sk-svcacct-abc", "sk-abcdef", "sk-None-abc"] {
-            assert_eq!(malformed_key(good), None, "{good}");
-        }
-        for (bad, word) in [
-            ("sk-admin-abc", "admin"),
-            ("ek_abc", "ephemeral"),
-            ("sk-", "begins"),
-            ("AIza", "begins"),
-            ("sk-proj-a b", "spaces"),
-            ("sk-proj-a\nb", "spaces"),
-        ] {
-            assert!(malformed_key(bad).is_some_and(|cause| cause.contains(word)), "{bad}");
         }
     }
 }

@@ -5,6 +5,7 @@ mod limits;
 mod login;
 mod secrets;
 mod store;
+mod upstream;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
 pub(crate) use secrets::{EntraKind, RawAws, RawAzure, RawEntra, RawSecrets, RawVault, RawVaultAuth, VaultAuthKind};
 pub(crate) use store::{OnOutage, RawStore, StoreKind};
+pub(crate) use upstream::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind, Verify};
 pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};
 
 /// How careful the checks of the configuration are.
@@ -144,66 +146,6 @@ pub(crate) struct RawPrivacy {
     /// Reference to the HMAC key that turns users into pseudonyms, at least 16 characters. Required in prod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pseudonym_key: Option<String>,
-}
-
-/// Which API an upstream speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum UpstreamKind {
-    #[default]
-    Openai,
-}
-
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawUpstream {
-    /// The API it speaks.
-    pub(crate) kind: UpstreamKind,
-    /// Base URL, with `/v1`.
-    pub(crate) base_url: String,
-    /// `OpenAI-Organization`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) organization: Option<String>,
-    /// `OpenAI-Project`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) project: Option<String>,
-    /// How Ephemint proves itself to the upstream.
-    pub(crate) credential: RawCredential,
-    /// Deadline of one mint, all attempts together. 1..=60.
-    pub(crate) timeout_seconds: u64,
-    /// Attempts of one mint at most. 1..=10.
-    pub(crate) max_attempts: u64,
-}
-
-impl Default for RawUpstream {
-    fn default() -> Self {
-        Self {
-            kind: UpstreamKind::Openai,
-            base_url: "https://api.openai.com/v1".into(),
-            organization: None,
-            project: None,
-            credential: RawCredential::default(),
-            timeout_seconds: 8,
-            max_attempts: 3,
-        }
-    }
-}
-
-/// Kinds of upstream credential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CredentialKind {
-    #[default]
-    ApiKey,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RawCredential {
-    /// What it is.
-    pub(crate) kind: CredentialKind,
-    /// References to the permanent keys: the primary, then fallbacks.
-    pub(crate) keys: Vec<String>,
 }
 
 /// Which sessions a profile mints.

@@ -181,13 +181,6 @@ async fn lift(request: &HttpRequest, admin: &Admin, target: &Target) -> Result<H
 }
 
 fn block(fields: &Map<String, Value>, now: u64) -> Result<Block, Refusal> {
-    let text = |name: &str, default: &str| match fields.get(name) {
-        None => Ok(default.into()),
-        Some(Value::String(text)) if text.chars().count() <= MOST_TEXT && !text.chars().any(char::is_control) => {
-            Ok(text.as_str().into())
-        }
-        Some(_) => Err(invalid(name, "A reason and an author are text of at most 256 characters, without line breaks.")),
-    };
     let expires_at = match fields.get("expires_at") {
         None | Some(Value::Null) => None,
         Some(value) => {
@@ -195,7 +188,17 @@ fn block(fields: &Map<String, Value>, now: u64) -> Result<Block, Refusal> {
             Some(end.ok_or_else(|| invalid("expires_at", "expires_at is a moment to come, in seconds since 1970."))?)
         }
     };
-    Ok(Block { reason: text("reason", "")?, author: text("author", AUTHOR)?, created_at: now, expires_at })
+    let (reason, author) = (text(fields, "reason")?, text(fields, "author")?);
+    Ok(Block { reason: reason.unwrap_or_default().into(), author: author.unwrap_or(AUTHOR).into(), created_at: now, expires_at })
+}
+
+/// A short text, if there is one.
+pub(super) fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.chars().count() <= MOST_TEXT && !text.chars().any(char::is_control) => Ok(Some(text)),
+        Some(_) => Err(invalid(name, "This is text of at most 256 characters, without line breaks.")),
+    }
 }
 
 /// A user by pseudonym, as audit entries and lists of sessions have it; or by the name that an identity gives, with `issuer` where there

@@ -1,6 +1,7 @@
 //! The operators' listener.
 
 mod blocks;
+mod credentials;
 mod sessions;
 
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::exposition::prometheus_text;
 use super::{ask, methods};
+use crate::credentials::Credentials;
 use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::{Secret, Sha256};
 use crate::issue::refusal::{Code, Refusal};
@@ -25,6 +27,7 @@ pub(crate) struct Admin {
     open_metrics: bool,
     registry: Mutex<Registry>,
     stages: Arc<Stages>,
+    credentials: Credentials,
     names: Pseudonymizer,
     /// Who vouches for users: a user's name means nothing without one.
     issuers: Vec<String>,
@@ -36,11 +39,12 @@ impl Admin {
         open_metrics: bool,
         registry: Registry,
         stages: Arc<Stages>,
+        credentials: Credentials,
         names: Pseudonymizer,
         issuers: Vec<String>,
     ) -> Self {
         let token = token.map(|token| Sha256::of(token.reveal().as_bytes()));
-        Self { token, open_metrics, registry: Mutex::new(registry), stages, names, issuers }
+        Self { token, open_metrics, registry: Mutex::new(registry), stages, credentials, names, issuers }
     }
 
     /// Compares digests, in constant time, so that nothing of the token shows in how long a refusal takes.
@@ -57,7 +61,8 @@ pub(crate) fn routes(admin: Data<Admin>) -> impl FnOnce(&mut ServiceConfig) {
         app.app_data(admin)
             .service(methods("/metrics", "GET, HEAD").route(web::get().to(metrics)).route(web::head().to(metrics)))
             .configure(sessions::routes)
-            .configure(blocks::routes);
+            .configure(blocks::routes)
+            .configure(credentials::routes);
     }
 }
 

@@ -24,7 +24,7 @@ impl Check<'_> {
     }
 
     /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone.
-    fn base(&mut self, key: &str, text: &str) -> Option<Url> {
+    pub(super) fn base(&mut self, key: &str, text: &str) -> Option<Url> {
         let url = self.url(key, text)?;
         if url.scheme() == "http" && !is_this_machine(&url) {
             self.problem(key, "plain http would show the secrets on their way; use https");
@@ -34,7 +34,7 @@ impl Check<'_> {
     }
 
     /// A reference that can be read before any manager is reached.
-    fn local(&mut self, key: &str, text: &str) -> Option<SecretRef> {
+    pub(super) fn local(&mut self, key: &str, text: &str) -> Option<SecretRef> {
         let reference = SecretRef::parse(text).map_err(|cause| self.problem(key, cause)).ok()?;
         if reference.is_remote() {
             self.problem(

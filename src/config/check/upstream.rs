@@ -1,0 +1,220 @@
+//! Upstreams, and how Ephemint proves itself to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Check;
+use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind};
+use crate::config::{Credential, FirstKey, Keys, Subject, Upstream, Workload};
+
+const MOST_KEYS: usize = 8;
+const A_DAY: u64 = 86_400;
+const AUTH_URL: &str = "https://auth.openai.com/oauth/token";
+const AUDIENCE: &str = "https://api.openai.com/v1";
+const SERVICE_ACCOUNT: &str = "file:///var/run/secrets/openai.com/serviceaccount/token";
+const AZURE_METADATA: &str = "http://169.254.169.254";
+const GOOGLE_METADATA: &str = "http://metadata.google.internal";
+
+impl Check<'_> {
+    pub(super) fn upstreams(&mut self, raw: &BTreeMap<String, RawUpstream>) -> BTreeMap<String, Arc<Upstream>> {
+        if raw.is_empty() {
+            self.problem(
+                "upstreams",
+                "add one, for example [upstreams.openai] credential = { kind = \"api_key\", keys = [\"env://OPENAI_API_KEY\"] }",
+            );
+        }
+        raw.iter().filter_map(|(name, entry)| Some((name.clone(), Arc::new(self.upstream(name, entry)?)))).collect()
+    }
+
+    fn upstream(&mut self, name: &str, raw: &RawUpstream) -> Option<Upstream> {
+        let key = format!("upstreams.{name}");
+        self.name(&key, name);
+        let base_url = self.url(&format!("{key}.base_url"), &raw.base_url);
+        for (field, value) in [("organization", &raw.organization), ("project", &raw.project)] {
+            if value.as_ref().is_some_and(|text| !is_visible(text)) {
+                self.problem(
+                    format!("{key}.{field}"),
+                    "must be visible ASCII without spaces, as the provider's settings page shows it",
+                );
+            }
+        }
+        let credential = self.credential(&format!("{key}.credential"), &raw.credential);
+        let timeout = self.range(&format!("{key}.timeout_seconds"), raw.timeout_seconds, 1, 60);
+        let max_attempts = self.range(&format!("{key}.max_attempts"), raw.max_attempts, 1, 10);
+        Some(Upstream {
+            name: name.to_owned(),
+            base_url: base_url?.as_str().trim_end_matches('/').to_owned(),
+            organization: raw.organization.clone(),
+            project: raw.project.clone(),
+            credential: credential?,
+            timeout: Duration::from_secs(timeout),
+            max_attempts: u32::try_from(max_attempts).ok()?,
+        })
+    }
+
+    fn credential(&mut self, key: &str, raw: &RawCredential) -> Option<Credential> {
+        use CredentialKind::{ApiKey, WorkloadIdentity};
+        let given = [
+            ("keys", !raw.keys.is_empty(), ApiKey),
+            ("rotate_on", !raw.rotate_on.is_empty(), ApiKey),
+            ("identity_provider_id", raw.identity_provider_id.is_some(), WorkloadIdentity),
+            ("service_account_id", raw.service_account_id.is_some(), WorkloadIdentity),
+            ("subject", raw.subject.is_some(), WorkloadIdentity),
+            ("auth_url", raw.auth_url.is_some(), WorkloadIdentity),
+        ];
+        for (name, ..) in given.into_iter().filter(|(_, is_given, kind)| *is_given && *kind != raw.kind) {
+            self.problem(format!("{key}.{name}"), "is for another kind of credential; set kind, or leave it out");
+        }
+        match raw.kind {
+            ApiKey => self.keys(key, raw).map(Credential::Keys),
+            WorkloadIdentity => self.workload(key, raw).map(Credential::Workload),
+        }
+    }
+
+    fn keys(&mut self, key: &str, raw: &RawCredential) -> Option<Keys> {
+        if raw.keys.is_empty() {
+            self.problem(format!("{key}.keys"), "name at least one key, for example keys = [\"env://OPENAI_API_KEY\"]");
+        }
+        if raw.keys.len() > MOST_KEYS {
+            self.problem(
+                format!("{key}.keys"),
+                format!("has more than {MOST_KEYS} keys; a primary and a fallback are enough to rotate"),
+            );
+        }
+        let keys: Vec<_> =
+            raw.keys.iter().enumerate().map(|(i, text)| self.permanent_key(&format!("{key}.keys[{i}]"), text)).collect();
+        let days = self.range(&format!("{key}.warn_after_days"), raw.warn_after_days, 0, 3650);
+        Some(Keys {
+            keys: keys.into_iter().collect::<Option<_>>()?,
+            rotate_on_rate_limit: raw.rotate_on.contains(&RotateOn::RateLimit),
+            verify: raw.verify,
+            warn_after: (days > 0).then(|| Duration::from_secs(days * A_DAY)),
+        })
+    }
+
+    fn permanent_key(&mut self, key: &str, text: &str) -> Option<FirstKey> {
+        let named = self.secret(key, text)?;
+        match malformed_key(named.secret.reveal()) {
+            None => Some(FirstKey::new(named)),
+            Some(cause) => {
+                self.problem(key, format!("{}: {cause}", named.reference));
+                None
+            }
+        }
+    }
+
+    fn workload(&mut self, key: &str, raw: &RawCredential) -> Option<Workload> {
+        let mut id = |name: &str, text: Option<&String>| {
+            let good = text.filter(|text| is_visible(text)).cloned();
+            if good.is_none() {
+                self.problem(
+                    format!("{key}.{name}"),
+                    "copy it from the organization's settings, where the identity provider is set up",
+                );
+            }
+            good
+        };
+        let identity_provider_id = id("identity_provider_id", raw.identity_provider_id.as_ref());
+        let service_account_id = id("service_account_id", raw.service_account_id.as_ref());
+        let auth_url = self.base(&format!("{key}.auth_url"), raw.auth_url.as_deref().unwrap_or(AUTH_URL));
+        let subject = self.subject(&format!("{key}.subject"), raw.subject.as_ref().unwrap_or(&RawSubject::default()));
+        Some(Workload {
+            auth_url: auth_url?,
+            identity_provider_id: identity_provider_id?,
+            service_account_id: service_account_id?,
+            subject: subject?,
+        })
+    }
+
+    fn subject(&mut self, key: &str, raw: &RawSubject) -> Option<Subject> {
+        let is_metadata = matches!(raw.kind, SubjectKind::Azure | SubjectKind::Google);
+        let misplaced = [
+            ("token", raw.token.is_some() && is_metadata),
+            ("audience", raw.audience.is_some() && !is_metadata),
+            ("endpoint", raw.endpoint.is_some() && !is_metadata),
+            ("client_id", raw.client_id.is_some() && raw.kind != SubjectKind::Azure),
+        ];
+        for (name, _) in misplaced.into_iter().filter(|(_, is_misplaced)| *is_misplaced) {
+            self.problem(format!("{key}.{name}"), "is for another kind of subject; set kind, or leave it out");
+        }
+        let audience = raw.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned());
+        if !is_visible(&audience) || raw.client_id.as_ref().is_some_and(|id| !is_visible(id)) {
+            self.problem(key, "audience and client_id are visible ASCII without spaces");
+        }
+        // Metadata services speak plain HTTP on a link that does not leave the machine.
+        let mut endpoint = |default: &str| {
+            let text = raw.endpoint.as_deref().unwrap_or(default);
+            let url = url::Url::parse(text).ok().filter(|url| url.host().is_some() && matches!(url.scheme(), "http" | "https"));
+            if url.is_none() {
+                self.problem(format!("{key}.endpoint"), "must be a URL, for example \"http://169.254.169.254\"");
+            }
+            url
+        };
+        match raw.kind {
+            SubjectKind::Azure => {
+                Some(Subject::Azure { endpoint: endpoint(AZURE_METADATA)?, audience, client_id: raw.client_id.clone() })
+            }
+            SubjectKind::Google => Some(Subject::Google { endpoint: endpoint(GOOGLE_METADATA)?, audience }),
+            SubjectKind::Kubernetes => {
+                self.local(&format!("{key}.token"), raw.token.as_deref().unwrap_or(SERVICE_ACCOUNT)).map(Subject::Token)
+            }
+            SubjectKind::File => match &raw.token {
+                Some(text) => self.local(&format!("{key}.token"), text).map(Subject::Token),
+                None => {
+                    self.problem(format!("{key}.token"), "name the file that holds the token, for example \"file:///run/token\"");
+                    None
+                }
+            },
+        }
+    }
+}
+
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Why a text cannot be a permanent key of `OpenAI`. Prefixes: platform.openai.com shows `sk-proj-`, `sk-svcacct-`, `sk-admin-`, older `sk-`.
+pub(crate) fn malformed_key(key: &str) -> Option<&'static str> {
+    if key.starts_with("sk-admin-") {
+        return Some(
+            "is an admin key (sk-admin-), which cannot mint and could do far more harm if lost; create a project key (sk-proj-) or a service-account key (sk-svcacct-)",
+        );
+    }
+    if key.starts_with("ek_") {
+        return Some("is an ephemeral client secret (ek_), which expires within hours; a permanent key begins with sk-");
+    }
+    if !key.starts_with("sk-") || key.len() < 7 {
+        return Some("is not an OpenAI key; a permanent key begins with sk-");
+    }
+    (!key.bytes().all(|b| b.is_ascii_graphic()))
+        .then_some("holds spaces, line breaks or other characters that no key has; it was probably cut or pasted wrongly")
+}
+
+/// Whether a key is of a user and not of a project: `OpenAI` makes no such keys any more, and they end with their user's membership.
+pub(crate) fn is_legacy_key(key: &str) -> bool {
+    !["sk-proj-", "sk-svcacct-"].iter().any(|prefix| key.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_legacy_key, malformed_key};
+
+    #[test]
+    fn keys_that_cannot_mint_are_told_apart() {
+        for (good, is_legacy) in [("sk-proj-abc", false), ("sk-svcacct-abc", false), ("sk-abcdef", true), ("sk-None-abc", true)] {
+            assert_eq!(malformed_key(good), None, "{good}");
+            assert_eq!(is_legacy_key(good), is_legacy, "{good}");
+        }
+        for (bad, word) in [
+            ("sk-admin-abc", "admin"),
+            ("ek_abc", "ephemeral"),
+            ("sk-", "begins"),
+            ("AIza", "begins"),
+            ("sk-proj-a b", "spaces"),
+            ("sk-proj-a\nb", "spaces"),
+        ] {
+            assert!(malformed_key(bad).is_some_and(|cause| cause.contains(word)), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `[upstreams.NAME]` as it is written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which API an upstream speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UpstreamKind {
+    #[default]
+    Openai,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawUpstream {
+    /// The API it speaks.
+    pub(crate) kind: UpstreamKind,
+    /// Base URL, with `/v1`.
+    pub(crate) base_url: String,
+    /// `OpenAI-Organization`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<String>,
+    /// `OpenAI-Project`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    /// How Ephemint proves itself to the upstream.
+    pub(crate) credential: RawCredential,
+    /// Deadline of one mint, all attempts together. 1..=60.
+    pub(crate) timeout_seconds: u64,
+    /// Attempts of one mint at most. 1..=10.
+    pub(crate) max_attempts: u64,
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            kind: UpstreamKind::Openai,
+            base_url: "https://api.openai.com/v1".into(),
+            organization: None,
+            project: None,
+            credential: RawCredential::default(),
+            timeout_seconds: 8,
+            max_attempts: 3,
+        }
+    }
+}
+
+/// Kinds of upstream credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CredentialKind {
+    /// Permanent keys.
+    #[default]
+    ApiKey,
+    /// No stored key: an identity of the platform is traded for one that lives minutes to hours.
+    WorkloadIdentity,
+}
+
+/// What, beside a refusal of the key itself, makes a request go on to the next key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RotateOn {
+    /// A rate limit (429), where keys belong to projects with limits of their own.
+    RateLimit,
+}
+
+/// How a new value of a key is tried before it is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verify {
+    /// `GET /v1/models`, which costs nothing.
+    #[default]
+    Models,
+    /// A client secret of 60 s for the first profile of the upstream, which nobody gets: where listing models proves nothing.
+    Mint,
+    /// Not at all but for its form.
+    None,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCredential {
+    /// api_key or workload_identity.
+    pub(crate) kind: CredentialKind,
+    /// api_key: references to the permanent keys: the primary, then fallbacks. At most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<String>,
+    /// api_key: what else makes a request go on to the next key: rate_limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rotate_on: Vec<RotateOn>,
+    /// api_key: how a new value is tried before it is used: models, mint or none.
+    pub(crate) verify: Verify,
+    /// api_key: a key that is older is warned about. 0: never.
+    pub(crate) warn_after_days: u64,
+    /// workload_identity: the provider's id, as the organization's settings show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity_provider_id: Option<String>,
+    /// workload_identity: the service account to act as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_account_id: Option<String>,
+    /// workload_identity: what is traded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<RawSubject>,
+    /// workload_identity: where it is traded. Default: https://auth.openai.com/oauth/token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth_url: Option<String>,
+}
+
+impl Default for RawCredential {
+    fn default() -> Self {
+        Self {
+            kind: CredentialKind::ApiKey,
+            keys: Vec::new(),
+            rotate_on: Vec::new(),
+            verify: Verify::Models,
+            warn_after_days: 90,
+            identity_provider_id: None,
+            service_account_id: None,
+            subject: None,
+            auth_url: None,
+        }
+    }
+}
+
+/// Who vouches for this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SubjectKind {
+    /// Kubernetes: a projected service-account token.
+    #[default]
+    Kubernetes,
+    /// Any issuer that keeps a token in a file fresh.
+    File,
+    /// Azure's metadata service: the machine's managed identity.
+    Azure,
+    /// Google's metadata service: the machine's service account.
+    Google,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawSubject {
+    /// kubernetes, file, azure or google.
+    pub(crate) kind: SubjectKind,
+    /// kubernetes, file: reference to the token. Default for kubernetes: file:///var/run/secrets/openai.com/serviceaccount/token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+    /// azure, google: whom the token is for. Default: https://api.openai.com/v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+    /// azure: client id of a user-assigned identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+    /// azure, google: where the metadata service is. Default: the one of the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+}

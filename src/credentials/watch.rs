@@ -1,0 +1,295 @@
+//! One permanent key: a new value where it comes from, and whether the upstream accepts it again after it was refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Care;
+use crate::config::check::malformed_key;
+use crate::domain::secret_ref::SecretRef;
+use crate::provider::{Key, Probe, Verdict};
+use crate::secrets::{Found, Sources};
+
+/// Between two looks at a file.
+const LOOK: Duration = Duration::from_secs(1);
+/// A file that is being written is read again after so long; what stays is what it holds.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Most readings until a file is taken for written.
+const READINGS: usize = 10;
+/// Between two looks that requests asked for, or two questions.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Between two questions about the same value: doubling from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+/// A key that was accepted again and is refused within this time is asked about ever less often.
+const PROVEN: Duration = Duration::from_mins(5);
+const A_DAY: Duration = Duration::from_hours(24);
+
+/// Looks after one key.
+pub(super) struct Watch {
+    care: Care,
+    reference: SecretRef,
+    warn_after: Option<Duration>,
+    sources: Arc<Sources>,
+    probe: Arc<Probe>,
+    poll: Duration,
+    /// When the source is to be looked at next.
+    look_at: Instant,
+    /// When it was looked at last.
+    looked_at: Option<Instant>,
+    /// A value that is not in use, and why.
+    candidate: Option<Candidate>,
+    /// Pauses between questions about the key in use, while it is refused.
+    patience: Patience,
+    /// What was logged last about the source.
+    told: Option<String>,
+    warned_at: Option<Instant>,
+}
+
+/// A new value that was not adopted.
+struct Candidate {
+    fingerprint: String,
+    patience: Patience,
+    told: Option<&'static str>,
+}
+
+/// When to ask again.
+struct Patience {
+    pause: Duration,
+    next: Instant,
+    /// When the last question was asked.
+    asked_at: Option<Instant>,
+    since: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { pause: PAUSES.0, next: now, asked_at: None, since: now }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    fn grow(&mut self) {
+        let now = Instant::now();
+        (self.asked_at, self.next) = (Some(now), now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSES.1);
+    }
+}
+
+impl Watch {
+    pub(super) fn new(
+        care: Care,
+        reference: SecretRef,
+        warn_after: Option<Duration>,
+        sources: Arc<Sources>,
+        probe: Arc<Probe>,
+        poll: Duration,
+    ) -> Self {
+        if care.slot().key().is_some_and(|key| key.is_legacy()) {
+            warn_of_legacy(care.name(), &reference);
+        }
+        let (look_at, patience) = (Instant::now(), Patience::new());
+        Self {
+            care,
+            reference,
+            warn_after,
+            sources,
+            probe,
+            poll,
+            look_at,
+            looked_at: None,
+            candidate: None,
+            patience,
+            told: None,
+            warned_at: None,
+        }
+    }
+
+    /// For as long as the process lives.
+    pub(super) async fn run(mut self) {
+        let mut asked = self.care.upstream.ring().asked();
+        let mut is_asked = false;
+        loop {
+            let number = *asked.borrow_and_update();
+            if Instant::now() >= self.look_at || is_asked && self.is_worth_a_look() {
+                self.look().await;
+                self.looked_at = Some(Instant::now());
+                self.look_at = Instant::now() + self.interval();
+            }
+            self.revive(is_asked).await;
+            self.warn_of_age();
+            self.care.show();
+            let ring = self.care.upstream.ring();
+            ring.answer(self.care.slot(), number);
+            is_asked = self.wait(&mut asked).await;
+        }
+    }
+
+    /// A manager is not asked as often as requests come.
+    fn is_worth_a_look(&self) -> bool {
+        !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
+    }
+
+    /// Until something is due. Whether somebody asked.
+    async fn wait(&self, asked: &mut Receiver<u64>) -> bool {
+        let refused = self.care.slot().key().is_some_and(|key| key.is_refused());
+        let due = if refused { self.look_at.min(self.patience.next) } else { self.look_at };
+        timeout(due.saturating_duration_since(Instant::now()), asked.changed()).await.is_ok_and(|asked| asked.is_ok())
+    }
+
+    fn interval(&self) -> Duration {
+        if self.reference.is_remote() {
+            return self.poll.mul_f64(0.9 + 0.2 * fastrand::f64());
+        }
+        // The environment of a process does not change.
+        if matches!(self.reference, SecretRef::Env(_)) { A_DAY } else { LOOK }
+    }
+
+    /// Reads the source, and puts a new value in use if the upstream accepts it.
+    async fn look(&mut self) {
+        let mut found = match self.sources.read(&self.reference).await {
+            Ok(found) => found,
+            Err(unreadable) => return self.unreadable(&unreadable.to_string()),
+        };
+        if self.told.take().is_some() {
+            tracing::info!(upstream = self.care.name(), reference = %self.reference, "the key can be read again");
+        }
+        let fingerprint = found.secret.fingerprint();
+        let slot = self.care.slot();
+        if slot.key().is_some_and(|key| **key.fingerprint() == *fingerprint) {
+            slot.history().made_at = found.made_at;
+            self.candidate = None;
+            return;
+        }
+        if self.candidate.as_ref().is_none_or(|candidate| candidate.fingerprint != fingerprint) {
+            let Some(settled) = self.settled(found).await else { return };
+            found = settled;
+            let fingerprint = found.secret.fingerprint();
+            self.candidate = Some(Candidate { fingerprint, patience: Patience::new(), told: None });
+        }
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.patience.is_over()) {
+            self.consider(found).await;
+        }
+    }
+
+    /// A file may have been read while it was being written: what it holds twice in a row counts.
+    async fn settled(&self, mut found: Found) -> Option<Found> {
+        if self.reference.is_remote() {
+            return Some(found);
+        }
+        for _ in 0..READINGS {
+            sleep(SETTLE).await;
+            let Ok(again) = self.sources.read(&self.reference).await else { continue };
+            if again.secret.fingerprint() == found.secret.fingerprint() {
+                return Some(again);
+            }
+            found = again;
+        }
+        None
+    }
+
+    async fn consider(&mut self, found: Found) {
+        if let Some(cause) = malformed_key(found.secret.reveal()) {
+            return self.reject("refused", cause).await;
+        }
+        let Some(key) = Key::new(self.care.upstream.settings(), &found.secret, None) else {
+            return self.reject("refused", "it cannot be sent in a header").await;
+        };
+        match self.verdict(&key).await {
+            Verdict::Good => {}
+            // There is nothing to lose: the upstream does not know the one that is there.
+            Verdict::Unclear(_) if self.care.slot().key().is_none_or(|key| key.is_refused()) => {}
+            Verdict::Unclear(cause) => return self.reject("unclear", &cause).await,
+            Verdict::Refused(cause) => return self.reject("refused", &cause).await,
+        }
+        self.adopt(key, found.made_at).await;
+    }
+
+    async fn adopt(&mut self, key: Arc<Key>, made_at: Option<u64>) {
+        if key.is_legacy() {
+            warn_of_legacy(self.care.name(), &self.reference);
+        }
+        (self.candidate, self.warned_at, self.patience) = (None, None, Patience::new());
+        self.care.adopt(key, made_at, "rotated").await;
+    }
+
+    async fn verdict(&self, key: &Key) -> Verdict {
+        match self.care.upstream.question() {
+            None => Verdict::Good,
+            Some(question) => self.probe.verdict(&self.care.upstream, key, question).await,
+        }
+    }
+
+    /// The value before stays in use.
+    async fn reject(&mut self, outcome: &'static str, cause: &str) {
+        self.care.count(outcome);
+        let Some(candidate) = &mut self.candidate else { return };
+        candidate.patience.grow();
+        let is_news = candidate.told.replace(outcome) != Some(outcome);
+        let key = candidate.fingerprint.clone();
+        self.care.failed(&format!("the new value, {key}, is not used: {cause}"));
+        if is_news {
+            tracing::error!(upstream = self.care.name(), reference = %self.reference, key, cause, "a new key is not used; the one before stays");
+            self.care
+                .record(if outcome == "refused" { "new_key_refused" } else { "new_key_unclear" }, Some(cause), None, "")
+                .await;
+        }
+    }
+
+    /// The value before stays in use.
+    fn unreadable(&mut self, cause: &str) {
+        self.care.count("unreadable");
+        self.care.failed(&format!("cannot be read: {cause}"));
+        if self.told.as_deref() != Some(cause) {
+            tracing::error!(upstream = self.care.name(), reference = %self.reference, cause, "the key cannot be read; the value before stays in use");
+            self.told = Some(cause.to_owned());
+        }
+    }
+
+    /// Asks the upstream about a key that it refused, ever less often; at once when a request has just run out of keys.
+    async fn revive(&mut self, is_asked: bool) {
+        let Some(key) = self.care.slot().key().filter(|key| key.is_refused()) else {
+            if self.patience.since.elapsed() > PROVEN {
+                self.patience = Patience::new();
+            }
+            return;
+        };
+        if !self.patience.is_over() && !(is_asked && self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN)) {
+            return;
+        }
+        self.patience.grow();
+        match self.verdict(&key).await {
+            Verdict::Good => {
+                key.accepted();
+                self.patience.since = Instant::now();
+                tracing::warn!(
+                    upstream = self.care.name(),
+                    key = &**key.fingerprint(),
+                    "the upstream accepts a key again that it had refused"
+                );
+                self.care.count("accepted_again");
+                self.care.record("accepted_again", None, None, "").await;
+            }
+            Verdict::Refused(cause) | Verdict::Unclear(cause) => self.care.failed(&cause),
+        }
+    }
+
+    /// Once a day.
+    fn warn_of_age(&mut self) {
+        let age = self.care.age();
+        let is_old = self.warn_after.is_some_and(|most| age > most.as_secs());
+        if is_old && self.warned_at.is_none_or(|at| at.elapsed() > A_DAY) {
+            self.warned_at = Some(Instant::now());
+            let days = age / A_DAY.as_secs();
+            tracing::warn!(upstream = self.care.name(), reference = %self.reference, days, "a permanent key is old; replace it (deploy/docs/secrets.md)");
+        }
+    }
+}
+
+fn warn_of_legacy(upstream: &str, reference: &SecretRef) {
+    tracing::warn!(upstream, %reference, "a key of a user, not of a project (sk- without proj or svcacct): it ends when its user leaves; create a service-account key");
+}

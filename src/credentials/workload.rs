@@ -1,0 +1,238 @@
+//! Workload identity federation: an identity of the platform is traded for a credential that lives minutes to hours, and traded anew before
+//! that expires.
+//!
+//! `POST https://auth.openai.com/oauth/token` (RFC 8693 in JSON), as `OpenAI`'s Python SDK 3.52 does it (`auth/_workload.py`); subjects from
+//! the same place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::Care;
+use crate::config::{Subject, Workload};
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
+use crate::outbound::{self, Outbound, Unbuildable, causes};
+use crate::provider::Key;
+use crate::secrets::{Found, Sources};
+
+const DEADLINE: Duration = Duration::from_secs(8);
+const MAX_ANSWER: usize = 64 * 1024;
+/// How long before its end a credential is traded anew, at most half of its life (the SDK's default).
+const BUFFER: u64 = 1200;
+/// Of what an answer may promise.
+const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=604_800;
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Between two exchanges that requests asked for.
+const AGAIN: Duration = Duration::from_secs(1);
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+
+/// Trades, for as long as the process lives. One at a time, and never in a user's request.
+pub(super) struct Exchange {
+    care: Care,
+    auth_url: Url,
+    identity_provider_id: String,
+    service_account_id: String,
+    subject: Subject,
+    sources: Arc<Sources>,
+    client: Client,
+    /// What was logged last.
+    told: Option<String>,
+    /// When it was traded last because a request asked for it.
+    asked_at: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+struct Traded {
+    access_token: String,
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct AzureToken {
+    access_token: String,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(default)]
+    error: String,
+}
+
+impl Exchange {
+    pub(super) fn new(care: Care, settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+        let subject = match &settings.subject {
+            Subject::Token(reference) => Subject::Token(reference.clone()),
+            Subject::Azure { endpoint, audience, client_id } => {
+                Subject::Azure { endpoint: endpoint.clone(), audience: audience.clone(), client_id: client_id.clone() }
+            }
+            Subject::Google { endpoint, audience } => Subject::Google { endpoint: endpoint.clone(), audience: audience.clone() },
+        };
+        let (provider, account) = (settings.identity_provider_id.clone(), settings.service_account_id.clone());
+        let (auth_url, client) = (settings.auth_url.clone(), outbound.client(DEADLINE)?);
+        Ok(Self {
+            care,
+            auth_url,
+            identity_provider_id: provider,
+            service_account_id: account,
+            subject,
+            sources,
+            client,
+            told: None,
+            asked_at: None,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut asked = self.care.upstream.ring().asked();
+        let mut pause = PAUSES.0;
+        loop {
+            let number = *asked.borrow_and_update();
+            let wait = match self.trade().await {
+                Ok(lifetime) => {
+                    pause = PAUSES.0;
+                    self.told = None;
+                    refresh_after(lifetime)
+                }
+                Err(cause) => {
+                    self.failed(&cause).await;
+                    let wait = pause.mul_f64(1.0 - 0.25 * fastrand::f64());
+                    pause = (pause * 2).min(PAUSES.1);
+                    wait
+                }
+            };
+            self.care.show();
+            self.care.upstream.ring().answer(self.care.slot(), number);
+            self.wait(&mut asked, wait).await;
+        }
+    }
+
+    /// Until it is to be traded anew: also when a request has no credential, but not for each of many. The others are told at once that there
+    /// is nothing new.
+    async fn wait(&mut self, asked: &mut Receiver<u64>, wait: Duration) {
+        let end = Instant::now() + wait;
+        while matches!(timeout_at(end, asked.changed()).await, Ok(Ok(()))) {
+            if self.asked_at.is_none_or(|at| at.elapsed() >= AGAIN) {
+                self.asked_at = Some(Instant::now());
+                return;
+            }
+            self.care.upstream.ring().answer(self.care.slot(), *asked.borrow_and_update());
+        }
+    }
+
+    async fn failed(&mut self, cause: &str) {
+        self.care.count("refused");
+        self.care.failed(cause);
+        if self.told.as_deref() != Some(cause) {
+            tracing::error!(upstream = self.care.name(), cause, "the workload's identity cannot be traded; it is tried again");
+            self.care.record("exchange_failed", Some(cause), None, "").await;
+            self.told = Some(cause.to_owned());
+        }
+    }
+
+    /// Puts a new credential in use. For how many seconds it lives.
+    async fn trade(&self) -> Result<u64, String> {
+        let (subject, kind) = self.subject_token().await?;
+        let body = json!({
+            "grant_type": GRANT,
+            "subject_token_type": kind,
+            "subject_token": subject.reveal(),
+            "identity_provider_id": self.identity_provider_id,
+            "service_account_id": self.service_account_id,
+        });
+        let request = self.client.post(self.auth_url.clone()).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let traded = self.answer("the exchange", request.body(body.to_string())).await?;
+        let traded: Traded =
+            serde_json::from_slice(&traded).map_err(|_| "the exchange answered in another form than documented".to_owned())?;
+        if !LIFETIMES.contains(&traded.expires_in) {
+            return Err("the exchange answered with a lifetime that cannot be".into());
+        }
+        let secret = Secret::from(traded.access_token);
+        let expires_at = self.care.inner.clock.unix() + traded.expires_in;
+        let key = Key::new(self.care.upstream.settings(), &secret, Some(expires_at));
+        let key = key.ok_or("the exchange answered with a credential that cannot be sent in a header")?;
+        self.care.adopt(key, None, "exchanged").await;
+        Ok(traded.expires_in)
+    }
+
+    async fn subject_token(&self) -> Result<(Secret, &'static str), String> {
+        match &self.subject {
+            Subject::Token(reference) => Ok((self.token(reference).await?.secret, JWT)),
+            Subject::Azure { endpoint, audience, client_id } => {
+                let mut url = at(endpoint, "/metadata/identity/oauth2/token");
+                url.query_pairs_mut().append_pair("api-version", "2018-02-01").append_pair("resource", audience);
+                if let Some(id) = client_id {
+                    url.query_pairs_mut().append_pair("client_id", id);
+                }
+                let body = self.answer("Azure's metadata service", self.client.get(url).header("Metadata", "true")).await?;
+                let token: AzureToken = serde_json::from_slice(&body)
+                    .map_err(|_| "Azure's metadata service answered in another form than documented".to_owned())?;
+                Ok((Secret::from(token.access_token), JWT))
+            }
+            Subject::Google { endpoint, audience } => {
+                let mut url = at(endpoint, "/computeMetadata/v1/instance/service-accounts/default/identity");
+                url.query_pairs_mut().append_pair("audience", audience).append_pair("format", "full");
+                let request = self.client.get(url).header("Metadata-Flavor", "Google");
+                let body = self.answer("Google's metadata service", request).await?;
+                let text = String::from_utf8(body.to_vec())
+                    .map_err(|_| "Google's metadata service answered with no token".to_owned())?;
+                Ok((Secret::from(text.trim().to_owned()), ID_TOKEN))
+            }
+        }
+    }
+
+    async fn token(&self, reference: &SecretRef) -> Result<Found, String> {
+        self.sources.read(reference).await.map_err(|unreadable| format!("{reference}: {unreadable}"))
+    }
+
+    /// The body of a good answer. Of any other, only the name of its error goes on.
+    async fn answer(&self, whose: &str, request: RequestBuilder) -> Result<bytes::Bytes, String> {
+        let answer = request.send().await.map_err(|error| {
+            let error = error.without_url();
+            format!("{whose} cannot be reached: {error}: {}", causes(&error))
+        })?;
+        let status = answer.status();
+        let body = outbound::body(reqwest::Body::from(answer), MAX_ANSWER).await.map_err(|error| format!("{whose}: {error}"));
+        if status.is_success() {
+            return body;
+        }
+        let error = body.ok().and_then(|body| serde_json::from_slice::<Refused>(&body).ok()).map(|refused| refused.error);
+        let is_name = |text: &String| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let said = error.filter(is_name).map_or_else(String::new, |error| format!(", {error}"));
+        Err(format!("{whose} refuses: status {}{said}", status.as_u16()))
+    }
+}
+
+fn at(endpoint: &Url, path: &str) -> Url {
+    let mut url = endpoint.clone();
+    url.set_path(path);
+    url
+}
+
+/// So long before its end that a slow exchange is no outage, a little earlier at random, so that replicas do not all come at once.
+fn refresh_after(lifetime: u64) -> Duration {
+    let left = lifetime - BUFFER.min(lifetime / 2);
+    Duration::from_secs(left).mul_f64(1.0 - 0.1 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refresh_after;
+
+    #[test]
+    fn a_credential_is_traded_anew_long_before_its_end() {
+        for (lifetime, latest) in [(3600, 2400), (600, 300), (1, 1), (86_400, 85_200)] {
+            let after = refresh_after(lifetime).as_secs_f64();
+            assert!(after <= f64::from(latest) && after >= f64::from(latest) * 0.9, "{lifetime}: {after}");
+        }
+    }
+}
