@@ -142,7 +142,7 @@ impl App {
         let store = Store::open(config.store, &metrics)?;
         let bindings = Arc::new(Bindings::new(&store, &clock)?);
         let auditor = Arc::new(Auditor::open(config.audit, metrics.clone())?);
-        let credentials = Credentials::start(&upstreams, &sources, config.secrets.poll, &outbound, &auditor, &clock, &metrics)?;
+        let credentials = Credentials::start(&upstreams, config.followed, &sources, &outbound, &auditor, &clock, &metrics)?;
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
@@ -163,7 +163,7 @@ impl App {
         let public_address = public_socket.local_addr()?;
         let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);
         let admin_routes =
-            Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), credentials.clone(), names, issuers);
+            Admin::new(admin.token.clone(), admin.open_metrics, registry, stages.clone(), credentials.clone(), names, issuers);
         let more = webhook::beside(more, config.webhook.map(|webhook| Receiver::new(webhook, stages.clone(), &metrics)));
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::Care;
 use crate::config::check::malformed_key;
@@ -12,12 +12,6 @@ use crate::domain::secret_ref::SecretRef;
 use crate::provider::{Key, Probe, Verdict};
 use crate::secrets::{Found, Sources};
 
-/// Between two looks at a file.
-const LOOK: Duration = Duration::from_secs(1);
-/// A file that is being written is read again after so long; what stays is what it holds.
-const SETTLE: Duration = Duration::from_millis(50);
-/// Most readings until a file is taken for written.
-const READINGS: usize = 10;
 /// Between two looks that requests asked for, or two questions.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two questions about the same value: doubling from the first to the second.
@@ -33,7 +27,6 @@ pub(super) struct Watch {
     warn_after: Option<Duration>,
     sources: Arc<Sources>,
     probe: Arc<Probe>,
-    poll: Duration,
     /// When the source is to be looked at next.
     look_at: Instant,
     /// When it was looked at last.
@@ -87,7 +80,6 @@ impl Watch {
         warn_after: Option<Duration>,
         sources: Arc<Sources>,
         probe: Arc<Probe>,
-        poll: Duration,
     ) -> Self {
         if care.slot().key().is_some_and(|key| key.is_legacy()) {
             warn_of_legacy(care.name(), &reference);
@@ -99,7 +91,6 @@ impl Watch {
             warn_after,
             sources,
             probe,
-            poll,
             look_at,
             looked_at: None,
             candidate: None,
@@ -112,20 +103,21 @@ impl Watch {
     /// For as long as the process lives.
     pub(super) async fn run(mut self) {
         let mut asked = self.care.upstream.ring().asked();
+        let mut reload = self.care.inner.reload.subscribe();
         let mut is_asked = false;
         loop {
             let number = *asked.borrow_and_update();
             if Instant::now() >= self.look_at || is_asked && self.is_worth_a_look() {
                 self.look().await;
                 self.looked_at = Some(Instant::now());
-                self.look_at = Instant::now() + self.interval();
+                self.look_at = Instant::now() + self.sources.interval(&self.reference);
             }
             self.revive(is_asked).await;
             self.warn_of_age();
             self.care.show();
             let ring = self.care.upstream.ring();
             ring.answer(self.care.slot(), number);
-            is_asked = self.wait(&mut asked).await;
+            is_asked = self.wait(&mut asked, &mut reload).await;
         }
     }
 
@@ -134,19 +126,18 @@ impl Watch {
         !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
     }
 
-    /// Until something is due. Whether somebody asked.
-    async fn wait(&self, asked: &mut Receiver<u64>) -> bool {
+    /// Until something is due. Whether somebody asked: a request, or an operator, for whom everything is tried again at once.
+    async fn wait(&mut self, asked: &mut Receiver<u64>, reload: &mut Receiver<u64>) -> bool {
         let refused = self.care.slot().key().is_some_and(|key| key.is_refused());
         let due = if refused { self.look_at.min(self.patience.next) } else { self.look_at };
-        timeout(due.saturating_duration_since(Instant::now()), asked.changed()).await.is_ok_and(|asked| asked.is_ok())
-    }
-
-    fn interval(&self) -> Duration {
-        if self.reference.is_remote() {
-            return self.poll.mul_f64(0.9 + 0.2 * fastrand::f64());
+        tokio::select! {
+            () = sleep_until(due) => false,
+            _ = asked.changed() => true,
+            _ = reload.changed() => {
+                (self.look_at, self.candidate) = (Instant::now(), None);
+                true
+            }
         }
-        // The environment of a process does not change.
-        if matches!(self.reference, SecretRef::Env(_)) { A_DAY } else { LOOK }
     }
 
     /// Reads the source, and puts a new value in use if the upstream accepts it.
@@ -166,7 +157,7 @@ impl Watch {
             return;
         }
         if self.candidate.as_ref().is_none_or(|candidate| candidate.fingerprint != fingerprint) {
-            let Some(settled) = self.settled(found).await else { return };
+            let Some(settled) = self.sources.settled(&self.reference, found).await else { return };
             found = settled;
             let fingerprint = found.secret.fingerprint();
             self.candidate = Some(Candidate { fingerprint, patience: Patience::new(), told: None });
@@ -174,22 +165,6 @@ impl Watch {
         if self.candidate.as_ref().is_some_and(|candidate| candidate.patience.is_over()) {
             self.consider(found).await;
         }
-    }
-
-    /// A file may have been read while it was being written: what it holds twice in a row counts.
-    async fn settled(&self, mut found: Found) -> Option<Found> {
-        if self.reference.is_remote() {
-            return Some(found);
-        }
-        for _ in 0..READINGS {
-            sleep(SETTLE).await;
-            let Ok(again) = self.sources.read(&self.reference).await else { continue };
-            if again.secret.fingerprint() == found.secret.fingerprint() {
-                return Some(again);
-            }
-            found = again;
-        }
-        None
     }
 
     async fn consider(&mut self, found: Found) {

@@ -12,7 +12,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch::Receiver;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::Care;
@@ -94,6 +94,7 @@ impl Exchange {
 
     pub(super) async fn run(mut self) {
         let mut asked = self.care.upstream.ring().asked();
+        let mut reload = self.care.inner.reload.subscribe();
         let mut pause = PAUSES.0;
         loop {
             let number = *asked.borrow_and_update();
@@ -112,15 +113,20 @@ impl Exchange {
             };
             self.care.show();
             self.care.upstream.ring().answer(self.care.slot(), number);
-            self.wait(&mut asked, wait).await;
+            self.wait(&mut asked, &mut reload, wait).await;
         }
     }
 
     /// Until it is to be traded anew: also when a request has no credential, but not for each of many. The others are told at once that there
     /// is nothing new.
-    async fn wait(&mut self, asked: &mut Receiver<u64>, wait: Duration) {
+    async fn wait(&mut self, asked: &mut Receiver<u64>, reload: &mut Receiver<u64>, wait: Duration) {
         let end = Instant::now() + wait;
-        while matches!(timeout_at(end, asked.changed()).await, Ok(Ok(()))) {
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return,
+                _ = reload.changed() => return,
+                _ = asked.changed() => {}
+            }
             if self.asked_at.is_none_or(|at| at.elapsed() >= AGAIN) {
                 self.asked_at = Some(Instant::now());
                 return;

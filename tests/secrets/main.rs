@@ -16,6 +16,7 @@ mod admin;
 mod aws;
 mod azure;
 mod files;
+mod follow;
 mod gcp;
 mod load;
 mod local;

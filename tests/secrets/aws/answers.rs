@@ -166,5 +166,5 @@ async fn an_outage_that_passes_is_not_noticed() {
     });
     let world = World::with(|config: Config| key(with_keys(at(config, &aws.origin())), "aws-sm://ephemint/openai"));
     expect_mint(&world, secrets::PRIMARY_KEY).await;
-    assert_eq!(aws.reads().len(), 2);
+    assert!(aws.reads().len() >= 2);
 }
