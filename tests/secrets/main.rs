@@ -20,6 +20,7 @@ mod follow;
 mod gcp;
 mod load;
 mod local;
+mod moto;
 mod ring;
 mod vault;
 mod workload;

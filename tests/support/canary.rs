@@ -44,6 +44,8 @@ pub(crate) mod secrets {
     pub(crate) const CODE: &str = "canary-authorization-code";
     /// What every refresh token of the fake issuer begins with.
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
+    /// What every secret access key, session token and web identity token of AWS begins with.
+    pub(crate) const AWS: &str = "canary-aws";
     /// What every secret of the fake Azure contains, but for what is kept in its vault.
     pub(crate) const AZURE: &str = "canary-azure";
     /// With characters that a form must encode.
@@ -116,6 +118,7 @@ impl Canary {
             ("an authorization code", secrets::CODE),
             ("a secret of Azure", secrets::AZURE),
             ("a refresh token", secrets::REFRESH_TOKEN),
+            ("a credential of AWS", secrets::AWS),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }
