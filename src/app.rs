@@ -142,7 +142,7 @@ impl App {
         let store = Store::open(config.store, &metrics)?;
         let bindings = Arc::new(Bindings::new(&store, &clock)?);
         let auditor = Arc::new(Auditor::open(config.audit, metrics.clone())?);
-        let credentials = Credentials::start(&upstreams, &sources, config.secrets.poll, &outbound, &auditor, &clock, &metrics)?;
+        let credentials = Credentials::start(&upstreams, config.followed, &sources, &outbound, &auditor, &clock, &metrics)?;
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),
@@ -163,15 +163,13 @@ impl App {
         let public_address = public_socket.local_addr()?;
         let edge = edge(&server, page.as_ref().map(|_| public_address), dpop, &metrics, &clock);
         let admin_routes =
-            Admin::new(admin.token.as_ref(), admin.open_metrics, registry, stages.clone(), credentials.clone(), names, issuers);
+            Admin::new(admin.token.clone(), admin.open_metrics, registry, stages.clone(), credentials.clone(), names, issuers);
         let more = webhook::beside(more, config.webhook.map(|webhook| Receiver::new(webhook, stages.clone(), &metrics)));
         let workers =
             Workers { stages, upstreams, outbound, clock: clock.clone(), metrics, edge: edge.clone(), proxies, page, more };
         workers.provider()?;
         let public = serve_public(workers, &server, public_socket.try_clone()?)?;
-        let admin_socket = listen("admin.listen", admin.listen)?;
-        let admin_address = admin_socket.local_addr()?;
-        let admin = serve_admin(&admin, admin_routes, &clock, admin_socket)?;
+        let (admin, admin_address) = serve_admin(&admin, admin_routes, &clock)?;
         Ok(Self {
             public,
             public_socket,
@@ -344,7 +342,9 @@ fn serve_public(workers: Workers, settings: &config::Server, socket: TcpListener
     Ok(server.run())
 }
 
-fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, socket: TcpListener) -> Result<Server, StartError> {
+fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock) -> Result<(Server, SocketAddr), StartError> {
+    let socket = listen("admin.listen", settings.listen)?;
+    let address = socket.local_addr()?;
     if settings.token.is_none() && !settings.open_metrics {
         tracing::warn!("admin.token is not set, so every request to the admin listener is refused");
     }
@@ -361,7 +361,7 @@ fn serve_admin(settings: &config::Admin, routes: Admin, clock: &SharedClock, soc
         .client_request_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .listen(socket)?;
-    Ok(server.run())
+    Ok((server.run(), address))
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -31,6 +31,9 @@ pub(crate) mod durable;
 pub(crate) mod redis;
 // where counts, sessions and blocks are kept
 pub(crate) mod store;
+// access tokens of Entra ID
+#[cfg(feature = "azure")]
+pub(crate) mod entra;
 // where secrets come from: environment, files, secret managers
 pub(crate) mod secrets;
 // who is calling?

@@ -25,7 +25,7 @@ use faults::{
 use source::{Source, all_rust, functions, order, read, root, sources};
 
 const ACTIX: &[&str] = &["http/", "sandbox/", "app.rs", "cli/dev.rs"];
-const REQWEST: &[&str] = &["outbound/", "secrets/", "authenticate/", "provider/", "credentials/"];
+const REQWEST: &[&str] = &["outbound/", "entra/", "secrets/", "authenticate/", "provider/", "credentials/"];
 /// Longest file, and how long nine of ten may be.
 const FILE_LINES: (usize, usize) = (450, 350);
 const FUNCTION_LINES: (usize, usize) = (60, 30);

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::clock::SharedClock;
+use crate::domain::live::Live;
 
 /// Seconds by which a delivery's timestamp may differ from our clock, on both sides; what `OpenAI`'s SDKs allow (`webhooks.unwrap`).
 const TOLERANCE: u64 = 300;
@@ -42,12 +43,12 @@ impl Delivery {
 
 /// Who delivers: known by the secrets that they share with us.
 pub(crate) struct Sender {
-    keys: Vec<hmac::Key>,
+    keys: Vec<Live<hmac::Key>>,
     clock: SharedClock,
 }
 
 impl Sender {
-    pub(crate) fn new(keys: Vec<hmac::Key>, clock: SharedClock) -> Self {
+    pub(crate) fn new(keys: Vec<Live<hmac::Key>>, clock: SharedClock) -> Self {
         Self { keys, clock }
     }
 
@@ -62,7 +63,7 @@ impl Sender {
         let sent: Vec<_> = signatures.split(' ').filter_map(signature).collect();
         let mut is_good = false;
         for key in &self.keys {
-            let mut signed = hmac::Context::with_key(key);
+            let mut signed = hmac::Context::with_key(&key.get());
             for part in [envelope.id, b".", envelope.timestamp, b".", body] {
                 signed.update(part);
             }
@@ -95,7 +96,7 @@ fn signature(entry: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Envelope, STANDARD, Sender, hmac};
+    use super::{Envelope, Live, STANDARD, Sender, hmac};
     use crate::domain::clock::manual::ManualClock;
     use base64::Engine;
 
@@ -115,7 +116,7 @@ mod tests {
 
     fn is_good(keys: Vec<hmac::Key>, now: u64, id: &str, timestamp: &str, signatures: &str, body: &str) -> bool {
         let envelope = Envelope { id: id.as_bytes(), timestamp: timestamp.as_bytes(), signatures: signatures.as_bytes() };
-        Sender::new(keys, ManualClock::at(now)).verify(&envelope, body.as_bytes()).is_some()
+        Sender::new(keys.into_iter().map(Live::new).collect(), ManualClock::at(now)).verify(&envelope, body.as_bytes()).is_some()
     }
 
     /// The vector of the reference libraries of Standard Webhooks (`libraries/go/webhook_test.go`, `TestWebhookSign`).
@@ -126,7 +127,8 @@ mod tests {
             assert_eq!((at(1_614_265_330 - now), at(1_614_265_330 + now)), (good, good), "{now}");
         }
         let envelope = Envelope { id: ID.as_bytes(), timestamp: AT.as_bytes(), signatures: SIGNATURE.as_bytes() };
-        let delivery = Sender::new(vec![key()], ManualClock::at(1_614_265_330)).verify(&envelope, BODY.as_bytes()).unwrap();
+        let delivery =
+            Sender::new(vec![Live::new(key())], ManualClock::at(1_614_265_330)).verify(&envelope, BODY.as_bytes()).unwrap();
         assert_eq!((delivery.id(), delivery.body()), (ID, BODY.as_bytes()));
     }
 

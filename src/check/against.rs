@@ -7,7 +7,7 @@ use super::finding::{About, Finding};
 use super::{Setup, fault, key, on_a_thread};
 use crate::config::load::{Environ, Loaded};
 use crate::config::{Problem, references};
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, Sha256};
 use crate::domain::secret_ref::SecretRef;
 use crate::secrets::{self, Sources};
 
@@ -25,8 +25,8 @@ pub(crate) struct Other {
 struct Kept {
     /// By fingerprint.
     keys: BTreeMap<String, String>,
-    admin_token: Option<String>,
-    pseudonym_key: Option<String>,
+    admin_token: Option<Secret>,
+    pseudonym_key: Option<Secret>,
     findings: Vec<Finding>,
 }
 
@@ -35,18 +35,20 @@ pub(super) async fn findings(setup: &Setup) -> Vec<Finding> {
     let kept = read(setup, other).await;
     let mut findings = kept.findings;
     for upstream in setup.config.upstreams.values() {
-        for named in upstream.keys() {
-            if let Some(theirs) = kept.keys.get(&named.secret.fingerprint()) {
-                findings.push(key::about(setup, upstream, named).warning(&fault::SHARED_KEY, theirs));
+        for ours in upstream.keys() {
+            // What is not read is known by its reference alone.
+            let stand_in = || (other.stand_in)(&ours.reference).fingerprint();
+            let fingerprint = setup.seen.get(&ours.reference).map_or_else(stand_in, |seen| seen.fingerprint.clone());
+            if let Some(theirs) = kept.keys.get(&fingerprint) {
+                findings.push(key::about(setup, upstream, ours).warning(&fault::SHARED_KEY, theirs));
             }
         }
     }
-    let ours = |secret: &Option<Secret>| secret.as_ref().map(Secret::fingerprint);
-    let is_shared = |theirs: &Option<String>, ours: Option<String>| theirs.is_some() && *theirs == ours;
-    if is_shared(&kept.admin_token, ours(&setup.config.admin.token)) {
+    let (ours, digest) = (&setup.config, |secret: &Secret| Sha256::of(secret.reveal().as_bytes()));
+    if ours.admin.token.as_ref().is_some_and(|token| kept.admin_token.as_ref().map(digest) == Some(**token.get())) {
         findings.push(About::new("secret", "admin.token").warning(&fault::SHARED_ADMIN_TOKEN, ""));
     }
-    if is_shared(&kept.pseudonym_key, ours(&setup.config.pseudonym_key)) {
+    if ours.pseudonym_key.is_some() && kept.pseudonym_key.as_ref().map(digest) == ours.pseudonym_key.as_ref().map(digest) {
         findings.push(About::new("secret", "privacy.pseudonym_key").warning(&fault::SHARED_PSEUDONYM_KEY, ""));
     }
     if findings.is_empty() {
@@ -71,7 +73,7 @@ async fn read(setup: &Setup, other: &Other) -> Kept {
         Some(sources) if !setup.offline => sources.gather(&remote, &[]).await,
         _ => BTreeMap::new(),
     };
-    let mut fingerprint = async |text: &str| {
+    let mut secret = async |text: &str| {
         let reference = SecretRef::parse(text).ok()?;
         let read = match gathered.get(&reference) {
             Some(outcome) => outcome.clone().map(|found| found.secret).map_err(|error| error.to_string()),
@@ -83,7 +85,7 @@ async fn read(setup: &Setup, other: &Other) -> Kept {
             }
         };
         match read {
-            Ok(secret) => Some(secret.fingerprint()),
+            Ok(secret) => Some(secret),
             Err(cause) => {
                 kept.findings.push(about(other).warning(&fault::OTHER_UNREADABLE, &format!("{reference}: {cause}")));
                 None
@@ -92,16 +94,16 @@ async fn read(setup: &Setup, other: &Other) -> Kept {
     };
     for (name, upstream) in &raw.upstreams {
         for text in &upstream.credential.keys {
-            if let Some(found) = fingerprint(text).await {
-                kept.keys.insert(found, format!("{name} {text} in {}", other.loaded.origins.file));
+            if let Some(found) = secret(text).await {
+                kept.keys.insert(found.fingerprint(), format!("{name} {text} in {}", other.loaded.origins.file));
             }
         }
     }
     if let Some(text) = &raw.admin.token {
-        kept.admin_token = fingerprint(text).await;
+        kept.admin_token = secret(text).await;
     }
     if let Some(text) = &raw.privacy.pseudonym_key {
-        kept.pseudonym_key = fingerprint(text).await;
+        kept.pseudonym_key = secret(text).await;
     }
     kept
 }

@@ -2,18 +2,20 @@
 
 use super::finding::{About, Finding};
 use super::{OFFLINE, Setup, answer, fault, in_time, reach};
-use crate::config::check::is_legacy_key;
-use crate::config::{Keys, NamedSecret, Upstream};
+use crate::config::{FirstKey, Keys, Upstream};
 use crate::provider::{Key, Probe, Probed, Question, Shared};
 
 const A_DAY: u64 = 86_400;
 
-pub(super) fn about(setup: &Setup, upstream: &Upstream, key: &NamedSecret) -> About {
+pub(super) fn about(setup: &Setup, upstream: &Upstream, key: &FirstKey) -> About {
     let (name, reference) = (&upstream.name, &key.reference);
-    if setup.is_stand_in(key) {
-        return About::new("key", format!("{name} {reference}"));
-    }
-    About::new("key", format!("{name} {reference} (fingerprint {})", key.secret.fingerprint()))
+    About::new(
+        "key",
+        match setup.seen.get(reference) {
+            Some(seen) => format!("{name} {reference} (fingerprint {})", seen.fingerprint),
+            None => format!("{name} {reference}"),
+        },
+    )
 }
 
 /// What need not be asked of anybody.
@@ -28,14 +30,12 @@ pub(super) fn at_rest(setup: &Setup, upstream: &Upstream, keys: &Keys) -> Vec<Fi
         if let Some(age) = age.filter(|age| keys.warn_after.is_some_and(|most| *age > most.as_secs())) {
             findings.push(about().warning(&fault::OLD_KEY, &format!("{} days", age / A_DAY)));
         }
-        if setup.is_stand_in(key) {
-            continue;
-        }
-        if is_legacy_key(key.secret.reveal()) {
+        let Some(seen) = setup.seen.get(&key.reference) else { continue };
+        if seen.is_legacy {
             findings.push(about().warning(&fault::LEGACY_KEY, ""));
         }
-        let mut before = keys.keys.iter().take(index).filter(|other| !setup.is_stand_in(other));
-        if let Some(same) = before.find(|other| other.secret.fingerprint() == key.secret.fingerprint()) {
+        let is_same = |other: &&FirstKey| setup.seen.get(&other.reference).is_some_and(|it| it.fingerprint == seen.fingerprint);
+        if let Some(same) = keys.keys.iter().take(index).find(is_same) {
             findings.push(about().warning(&fault::SAME_KEY, &same.reference.to_string()));
         }
     }

@@ -24,8 +24,10 @@ use tokio::time::timeout;
 pub(crate) use against::Other;
 pub(crate) use finding::{Finding, Outcome};
 
-use crate::config::{Config, NamedSecret};
+use crate::config::check::is_legacy_key;
+use crate::config::{Config, FirstKey};
 use crate::domain::clock::SharedClock;
+use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::outbound::Outbound;
 use crate::secrets::Sources;
@@ -40,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) sources: Arc<Sources>,
     pub(crate) outbound: Outbound,
     pub(crate) clock: SharedClock,
+    /// Permanent keys, as [`see`] has seen them.
+    pub(crate) seen: BTreeMap<SecretRef, Seen>,
     /// References whose files everybody on this machine may read.
     pub(crate) open: Vec<SecretRef>,
     /// When secrets were made, seconds since 1970, as far as that is known.
@@ -50,11 +54,20 @@ pub(crate) struct Setup {
     pub(crate) other: Option<Other>,
 }
 
-impl Setup {
-    /// Whether the secret was not read.
-    fn is_stand_in(&self, key: &NamedSecret) -> bool {
-        self.offline && key.reference.is_remote()
-    }
+/// What can be seen of a permanent key. Whoever asks the upstream takes the key itself.
+pub(crate) struct Seen {
+    fingerprint: String,
+    is_legacy: bool,
+}
+
+/// Looks at all permanent keys but those that are a stand-in.
+pub(crate) fn see(config: &Config, offline: bool) -> BTreeMap<SecretRef, Seen> {
+    let seen = |key: &FirstKey| {
+        let look = |secret: &Secret| Seen { fingerprint: secret.fingerprint(), is_legacy: is_legacy_key(secret.reveal()) };
+        Some((key.reference.clone(), key.look(look)?))
+    };
+    let keys = config.upstreams.values().flat_map(|upstream| upstream.keys());
+    keys.filter(|key| !(offline && key.reference.is_remote())).filter_map(seen).collect()
 }
 
 /// Tries all of it.

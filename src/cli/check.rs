@@ -49,7 +49,8 @@ fn findings(arguments: &CheckArguments, ready: Ready) -> Vec<Finding> {
         Other { loaded, sources, environ: environ.clone(), stand_in }
     });
     let (clock, offline) = (SystemClock::shared(), arguments.offline);
-    let setup = Setup { config, sources, outbound, clock, open, made_at, offline, other };
+    let seen = check::see(&config, offline);
+    let setup = Setup { config, seen, sources, outbound, clock, open, made_at, offline, other };
     let findings = runtime.block_on(check::run(setup));
     // A thread that a file system holds is not waited for.
     runtime.shutdown_background();

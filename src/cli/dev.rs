@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &DevArguments, mut environ: Environ) -> u8 {
 
 fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> {
     let no_random = |_| "the operating system gives no random numbers".to_owned();
-    let key = random_secret("sk-sandbox-").map_err(no_random)?;
+    let key = random_secret("sk-proj-sandbox-").map_err(no_random)?;
     environ.insert(KEY.into(), key.reveal().to_owned());
     let admin = random_secret("dev-").map_err(no_random)?;
     environ.insert(ADMIN.into(), admin.reveal().to_owned());

@@ -14,6 +14,7 @@ use super::Limits;
 use super::Login;
 use super::problem::Problem;
 use crate::domain::json::{pointer_tokens, same};
+use crate::domain::live::Live;
 use crate::domain::secret::Secret;
 
 pub(crate) struct Identity {
@@ -89,7 +90,7 @@ pub(crate) struct Guest {
 /// Who vouches that a visitor is no machine, and what its word must say.
 #[derive(Clone)]
 pub(crate) struct Proof {
-    pub(crate) secret: Secret,
+    pub(crate) secret: Live<Secret>,
     pub(crate) verify_url: Url,
     /// Lower case. Empty: any.
     pub(crate) hostnames: Vec<String>,

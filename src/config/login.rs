@@ -2,7 +2,8 @@
 
 use url::Url;
 
-use super::{Jwt, NamedSecret};
+use super::Jwt;
+use crate::domain::live::Live;
 use crate::domain::secret::Secret;
 
 /// Sign-in of browsers at one OpenID provider.
@@ -25,6 +26,6 @@ pub(crate) struct Login {
 pub(crate) enum Client {
     /// It does not.
     Public,
-    Basic(NamedSecret),
-    Post(NamedSecret),
+    Basic(Live<Secret>),
+    Post(Live<Secret>),
 }

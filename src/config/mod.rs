@@ -1,6 +1,7 @@
 //! Configuration: raw (as written) -> load (file < environment) -> check (every problem at once) -> [`Config`].
 
 pub(crate) mod check;
+mod follow;
 mod identity;
 mod literal;
 pub(crate) mod load;
@@ -21,11 +22,13 @@ use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::live::Live;
 use crate::domain::network::Network;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, Sha256};
 use crate::domain::secret_ref::SecretRef;
 use crate::domain::ttl::Ttl;
 use check::{ReadSecret, Tries};
+pub(crate) use follow::Followed;
 pub(crate) use identity::{
     Algorithm, ApiKey, ApiKeys, ClaimMapping, ClaimPath, ClaimRule, Dpop, Guest, Identity, Introspection, Jwt, PerAddress, Proof,
 };
@@ -34,7 +37,7 @@ pub(crate) use login::{Client, Login};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat, Verify};
 use secrets::Secrets;
-pub(crate) use upstream::{Credential, Keys, NamedSecret, Subject, Upstream, Workload};
+pub(crate) use upstream::{Credential, FirstKey, Keys, NamedSecret, Subject, Upstream, Workload};
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {
@@ -62,9 +65,10 @@ pub(crate) fn references(loaded: &Loaded) -> BTreeSet<SecretRef> {
     seen.into_inner()
 }
 
-/// How secret managers are reached, as far as that is written as it should be: [`finish`] says what is not.
+/// How secret managers are reached, if all of that is written as it should be: [`finish`] says what is not.
 pub(crate) fn secrets(loaded: &Loaded) -> Option<Secrets> {
-    check::secrets(&loaded.raw)
+    let is_read = !loaded.problems.iter().any(|problem| problem.is_within("secrets"));
+    check::secrets(&loaded.raw).filter(|_| is_read)
 }
 
 /// A configuration that can be run: every value checked, every secret read.
@@ -80,7 +84,8 @@ pub(crate) struct Config {
     /// Present where `OpenAI`'s webhook is taken.
     pub(crate) webhook: Option<Webhook>,
     pub(crate) store: Store,
-    pub(crate) secrets: Secrets,
+    /// Secrets that are replaced while the process runs; permanent keys are among the upstreams.
+    pub(crate) followed: Vec<Followed>,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Telemetry,
     /// The web demo, if it is to be served.
@@ -123,7 +128,8 @@ pub(crate) struct Server {
 
 pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
-    pub(crate) token: Option<Secret>,
+    /// SHA-256 of the token.
+    pub(crate) token: Option<Live<Sha256>>,
     pub(crate) open_metrics: bool,
 }
 
@@ -169,7 +175,7 @@ pub(crate) struct Ceilings {
 /// The webhook that `OpenAI` calls.
 pub(crate) struct Webhook {
     /// What its deliveries are signed with: one key, or two while it is rotated.
-    pub(crate) keys: Vec<hmac::Key>,
+    pub(crate) keys: Vec<Live<hmac::Key>>,
     /// Seconds for which it blocks a user. Absent: until the block is lifted.
     pub(crate) block_seconds: Option<u64>,
 }

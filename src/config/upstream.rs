@@ -1,5 +1,6 @@
 //! Upstreams, checked.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use url::Url;
@@ -28,11 +29,43 @@ pub(crate) enum Credential {
 /// Permanent keys.
 pub(crate) struct Keys {
     /// The primary, then fallbacks; at least one.
-    pub(crate) keys: Vec<NamedSecret>,
+    pub(crate) keys: Vec<FirstKey>,
     pub(crate) rotate_on_rate_limit: bool,
     pub(crate) verify: Verify,
     /// A key that is older is warned about.
     pub(crate) warn_after: Option<Duration>,
+}
+
+impl Upstream {
+    /// Its permanent keys.
+    pub(crate) fn keys(&self) -> &[FirstKey] {
+        match &self.credential {
+            Credential::Keys(keys) => &keys.keys,
+            Credential::Workload(_) => &[],
+        }
+    }
+}
+
+/// A permanent key as it is at the start of the process. It is handed over once, so that no copy outlives the key in use.
+pub(crate) struct FirstKey {
+    pub(crate) reference: SecretRef,
+    secret: Mutex<Option<Secret>>,
+}
+
+impl FirstKey {
+    pub(crate) fn new(named: NamedSecret) -> Self {
+        Self { reference: named.reference, secret: Mutex::new(Some(named.secret)) }
+    }
+
+    /// What can be seen of it. `None` when it was taken before.
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&Secret) -> T) -> Option<T> {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(at)
+    }
+
+    /// `None` when it was taken before.
+    pub(crate) fn take(&self) -> Option<Secret> {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A secret and where it came from.
@@ -57,14 +90,4 @@ pub(crate) enum Subject {
     Azure { endpoint: Url, audience: String, client_id: Option<String> },
     /// Google's metadata service.
     Google { endpoint: Url, audience: String },
-}
-
-impl Upstream {
-    /// References to its permanent keys.
-    pub(crate) fn keys(&self) -> &[NamedSecret] {
-        match &self.credential {
-            Credential::Keys(keys) => &keys.keys,
-            Credential::Workload(_) => &[],
-        }
-    }
 }

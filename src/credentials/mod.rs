@@ -1,23 +1,23 @@
 //! Keeps the credentials of upstreams fresh: looks where they come from, tries what is new, and puts it in use. No user's request waits for
 //! any of this but one whose last key was just refused.
 
+mod follow;
 mod report;
 mod watch;
 mod workload;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch::{Sender, channel};
 
 use crate::audit::{Auditor, Entry};
-use crate::config::Credential;
+use crate::config::{Credential, Followed};
 use crate::domain::clock::SharedClock;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::provider::{Key, Probe, Shared, Slot, State};
 use crate::secrets::Sources;
 use crate::telemetry::metrics::{CredentialLabels, Metrics, SlotLabels};
-use report::Report;
 use watch::Watch;
 use workload::Exchange;
 pub(crate) use workload::{EXCHANGE, NotTraded, Trade};
@@ -29,6 +29,8 @@ pub(crate) struct Credentials(Arc<Inner>);
 struct Inner {
     upstreams: Vec<Arc<Shared>>,
     auditor: Arc<Auditor>,
+    /// Changes whenever all secrets are to be looked at.
+    reload: Sender<u64>,
     metrics: Metrics,
     clock: SharedClock,
 }
@@ -56,22 +58,24 @@ impl Credentials {
     /// Begins to look, for as long as the process lives. Must run inside the process's runtime.
     pub(crate) fn start(
         upstreams: &[Arc<Shared>],
+        followed: Vec<Followed>,
         sources: &Arc<Sources>,
-        poll: Duration,
         outbound: &Outbound,
         auditor: &Arc<Auditor>,
         clock: &SharedClock,
         metrics: &Metrics,
     ) -> Result<Self, Unbuildable> {
         let (auditor, clock, metrics) = (auditor.clone(), clock.clone(), metrics.clone());
-        let inner = Arc::new(Inner { upstreams: upstreams.to_vec(), auditor, metrics, clock: clock.clone() });
+        let inner =
+            Arc::new(Inner { upstreams: upstreams.to_vec(), auditor, reload: channel(0).0, metrics, clock: clock.clone() });
         let probe = Arc::new(Probe::new(outbound, clock)?);
         for upstream in upstreams {
             let care = |index| Care { inner: inner.clone(), upstream: upstream.clone(), index };
             match &upstream.settings().credential {
                 Credential::Keys(keys) => {
                     for (index, key) in keys.keys.iter().enumerate() {
-                        let watch = Watch::new(care(index), key, keys.warn_after, sources.clone(), probe.clone(), poll);
+                        let watch =
+                            Watch::new(care(index), key.reference.clone(), keys.warn_after, sources.clone(), probe.clone());
                         Handle::current().spawn(watch.run());
                     }
                 }
@@ -81,14 +85,15 @@ impl Credentials {
                 }
             }
         }
+        for followed in followed {
+            Handle::current().spawn(follow::follow(followed, sources.clone(), inner.reload.subscribe()));
+        }
         Ok(Self(inner))
     }
 
     /// Looks at once, everywhere.
     pub(crate) fn reload(&self) {
-        for upstream in &self.0.upstreams {
-            upstream.ring().ask();
-        }
+        self.0.reload.send_modify(|count| *count += 1);
     }
 
     /// Uses another key from now on: the one with this fingerprint, or else the next that can be used.

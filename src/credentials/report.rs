@@ -67,14 +67,15 @@ fn upstream(shared: &Shared, now: u64) -> Upstream {
         }
     };
     let credentials: Vec<_> = shared.ring().slots().iter().zip(&states).map(entry).collect();
-    let used = credentials.iter().zip(&states).find(|(_, state)| **state == State::InUse);
+    // Also when it rests: where all do, the first is tried all the same.
+    let used = shared.ring().pick(&[]);
     Upstream {
         upstream: shared.settings().name.clone(),
         kind: match shared.settings().credential {
             Credential::Keys(_) => "api_key",
             Credential::Workload(_) => "workload_identity",
         },
-        in_use: used.and_then(|(entry, _)| entry.fingerprint.clone()),
+        in_use: used.map(|key| key.fingerprint().to_string()),
         credentials,
     }
 }

@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::Care;
-use crate::config::NamedSecret;
-use crate::config::check::{is_legacy_key, malformed_key};
-use crate::domain::secret::Secret;
+use crate::config::check::malformed_key;
 use crate::domain::secret_ref::SecretRef;
 use crate::provider::{Key, Probe, Verdict};
 use crate::secrets::{Found, Sources};
 
-/// Between two looks at a file.
-const LOOK: Duration = Duration::from_secs(1);
-/// A file that is being written is read again after so long; what stays is what it holds.
-const SETTLE: Duration = Duration::from_millis(50);
+/// Between two looks that requests asked for, or two questions.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Between two questions about the same value: doubling from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 /// A key that was accepted again and is refused within this time is asked about ever less often.
@@ -31,9 +27,10 @@ pub(super) struct Watch {
     warn_after: Option<Duration>,
     sources: Arc<Sources>,
     probe: Arc<Probe>,
-    poll: Duration,
     /// When the source is to be looked at next.
     look_at: Instant,
+    /// When it was looked at last.
+    looked_at: Option<Instant>,
     /// A value that is not in use, and why.
     candidate: Option<Candidate>,
     /// Pauses between questions about the key in use, while it is refused.
@@ -54,13 +51,15 @@ struct Candidate {
 struct Patience {
     pause: Duration,
     next: Instant,
+    /// When the last question was asked.
+    asked_at: Option<Instant>,
     since: Instant,
 }
 
 impl Patience {
     fn new() -> Self {
         let now = Instant::now();
-        Self { pause: PAUSES.0, next: now, since: now }
+        Self { pause: PAUSES.0, next: now, asked_at: None, since: now }
     }
 
     fn is_over(&self) -> bool {
@@ -68,7 +67,8 @@ impl Patience {
     }
 
     fn grow(&mut self) {
-        self.next = Instant::now() + self.pause;
+        let now = Instant::now();
+        (self.asked_at, self.next) = (Some(now), now + self.pause);
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
 }
@@ -76,16 +76,14 @@ impl Patience {
 impl Watch {
     pub(super) fn new(
         care: Care,
-        key: &NamedSecret,
+        reference: SecretRef,
         warn_after: Option<Duration>,
         sources: Arc<Sources>,
         probe: Arc<Probe>,
-        poll: Duration,
     ) -> Self {
-        if is_legacy_key(key.secret.reveal()) {
-            warn_of_legacy(care.name(), &key.reference);
+        if care.slot().key().is_some_and(|key| key.is_legacy()) {
+            warn_of_legacy(care.name(), &reference);
         }
-        let reference = key.reference.clone();
         let (look_at, patience) = (Instant::now(), Patience::new());
         Self {
             care,
@@ -93,8 +91,8 @@ impl Watch {
             warn_after,
             sources,
             probe,
-            poll,
             look_at,
+            looked_at: None,
             candidate: None,
             patience,
             told: None,
@@ -105,40 +103,46 @@ impl Watch {
     /// For as long as the process lives.
     pub(super) async fn run(mut self) {
         let mut asked = self.care.upstream.ring().asked();
+        let mut reload = self.care.inner.reload.subscribe();
         let mut is_asked = false;
         loop {
             let number = *asked.borrow_and_update();
-            if is_asked || Instant::now() >= self.look_at {
+            if Instant::now() >= self.look_at || is_asked && self.is_worth_a_look() {
                 self.look().await;
-                self.look_at = Instant::now() + self.interval();
+                self.looked_at = Some(Instant::now());
+                self.look_at = Instant::now() + self.sources.interval(&self.reference);
             }
             self.revive(is_asked).await;
             self.warn_of_age();
             self.care.show();
             let ring = self.care.upstream.ring();
             ring.answer(self.care.slot(), number);
-            is_asked = self.wait(&mut asked).await;
+            is_asked = self.wait(&mut asked, &mut reload).await;
         }
     }
 
-    /// Until something is due. Whether somebody asked.
-    async fn wait(&self, asked: &mut Receiver<u64>) -> bool {
+    /// A manager is not asked as often as requests come.
+    fn is_worth_a_look(&self) -> bool {
+        !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
+    }
+
+    /// Until something is due. Whether somebody asked: a request, or an operator, for whom everything is tried again at once.
+    async fn wait(&mut self, asked: &mut Receiver<u64>, reload: &mut Receiver<u64>) -> bool {
         let refused = self.care.slot().key().is_some_and(|key| key.is_refused());
         let due = if refused { self.look_at.min(self.patience.next) } else { self.look_at };
-        timeout(due.saturating_duration_since(Instant::now()), asked.changed()).await.is_ok_and(|asked| asked.is_ok())
-    }
-
-    fn interval(&self) -> Duration {
-        if self.reference.is_remote() {
-            return self.poll.mul_f64(0.9 + 0.2 * fastrand::f64());
+        tokio::select! {
+            () = sleep_until(due) => false,
+            _ = asked.changed() => true,
+            _ = reload.changed() => {
+                (self.look_at, self.candidate) = (Instant::now(), None);
+                true
+            }
         }
-        // The environment of a process does not change.
-        if matches!(self.reference, SecretRef::Env(_)) { A_DAY } else { LOOK }
     }
 
     /// Reads the source, and puts a new value in use if the upstream accepts it.
     async fn look(&mut self) {
-        let found = match self.sources.read(&self.reference).await {
+        let mut found = match self.sources.read(&self.reference).await {
             Ok(found) => found,
             Err(unreadable) => return self.unreadable(&unreadable.to_string()),
         };
@@ -153,23 +157,14 @@ impl Watch {
             return;
         }
         if self.candidate.as_ref().is_none_or(|candidate| candidate.fingerprint != fingerprint) {
-            if !self.is_settled(&fingerprint).await {
-                return;
-            }
+            let Some(settled) = self.sources.settled(&self.reference, found).await else { return };
+            found = settled;
+            let fingerprint = found.secret.fingerprint();
             self.candidate = Some(Candidate { fingerprint, patience: Patience::new(), told: None });
         }
         if self.candidate.as_ref().is_some_and(|candidate| candidate.patience.is_over()) {
             self.consider(found).await;
         }
-    }
-
-    /// A file may have been read while it was being written.
-    async fn is_settled(&self, fingerprint: &str) -> bool {
-        if self.reference.is_remote() {
-            return true;
-        }
-        sleep(SETTLE).await;
-        self.sources.read(&self.reference).await.is_ok_and(|again| again.secret.fingerprint() == fingerprint)
     }
 
     async fn consider(&mut self, found: Found) {
@@ -186,11 +181,11 @@ impl Watch {
             Verdict::Unclear(cause) => return self.reject("unclear", &cause).await,
             Verdict::Refused(cause) => return self.reject("refused", &cause).await,
         }
-        self.adopt(key, &found.secret, found.made_at).await;
+        self.adopt(key, found.made_at).await;
     }
 
-    async fn adopt(&mut self, key: Arc<Key>, secret: &Secret, made_at: Option<u64>) {
-        if is_legacy_key(secret.reveal()) {
+    async fn adopt(&mut self, key: Arc<Key>, made_at: Option<u64>) {
+        if key.is_legacy() {
             warn_of_legacy(self.care.name(), &self.reference);
         }
         (self.candidate, self.warned_at, self.patience) = (None, None, Patience::new());
@@ -238,13 +233,13 @@ impl Watch {
             }
             return;
         };
-        if !is_asked && !self.patience.is_over() {
+        if !self.patience.is_over() && !(is_asked && self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN)) {
             return;
         }
         self.patience.grow();
         match self.verdict(&key).await {
             Verdict::Good => {
-                key.wake();
+                key.accepted();
                 self.patience.since = Instant::now();
                 tracing::warn!(
                     upstream = self.care.name(),

@@ -11,7 +11,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::Care;
@@ -31,6 +32,8 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=604_800;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// As messages name it.
 pub(crate) const EXCHANGE: &str = "the exchange";
+/// Between two exchanges that requests asked for.
+const AGAIN: Duration = Duration::from_secs(1);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -41,6 +44,8 @@ pub(super) struct Exchange {
     trade: Trade,
     /// What was logged last.
     told: Option<String>,
+    /// When it was traded last because a request asked for it.
+    asked_at: Option<Instant>,
 }
 
 /// One way to trade.
@@ -87,11 +92,12 @@ struct Refused {
 
 impl Exchange {
     pub(super) fn new(care: Care, settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
-        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None })
+        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None, asked_at: None })
     }
 
     pub(super) async fn run(mut self) {
         let mut asked = self.care.upstream.ring().asked();
+        let mut reload = self.care.inner.reload.subscribe();
         let mut pause = PAUSES.0;
         loop {
             let number = *asked.borrow_and_update();
@@ -110,10 +116,25 @@ impl Exchange {
             };
             self.care.show();
             self.care.upstream.ring().answer(self.care.slot(), number);
-            if timeout(wait, asked.changed()).await.is_ok() {
-                // Many may ask at once, for as long as the exchange is out of order.
-                tokio::time::sleep(PAUSES.0 / 4).await;
+            self.wait(&mut asked, &mut reload, wait).await;
+        }
+    }
+
+    /// Until it is to be traded anew: also when a request has no credential, but not for each of many. The others are told at once that there
+    /// is nothing new.
+    async fn wait(&mut self, asked: &mut Receiver<u64>, reload: &mut Receiver<u64>, wait: Duration) {
+        let end = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return,
+                _ = reload.changed() => return,
+                _ = asked.changed() => {}
             }
+            if self.asked_at.is_none_or(|at| at.elapsed() >= AGAIN) {
+                self.asked_at = Some(Instant::now());
+                return;
+            }
+            self.care.upstream.ring().answer(self.care.slot(), *asked.borrow_and_update());
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod ask;
 pub(crate) mod clock;
 pub(crate) mod ids;
 pub(crate) mod json;
+pub(crate) mod live;
 pub(crate) mod network;
 pub(crate) mod secret;
 pub(crate) mod secret_ref;

@@ -11,6 +11,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::openai::SAFETY_IDENTIFIER;
 use crate::config;
+use crate::config::check::is_legacy_key;
 use crate::domain::secret::Secret;
 use crate::outbound;
 
@@ -22,6 +23,7 @@ const UNTIL_FOUND_GOOD: u64 = u64::MAX;
 pub(crate) struct Key {
     fingerprint: Arc<str>,
     headers: HeaderMap,
+    is_legacy: bool,
     /// Seconds since 1970.
     expires_at: Option<u64>,
     /// Milliseconds of steady time; 0: it does not rest.
@@ -54,12 +56,18 @@ impl Key {
             }
         }
         let fingerprint = secret.fingerprint().into();
-        Some(Arc::new(Self { fingerprint, headers, expires_at, rests_until: AtomicU64::new(0) }))
+        let is_legacy = is_legacy_key(secret.reveal());
+        Some(Arc::new(Self { fingerprint, headers, is_legacy, expires_at, rests_until: AtomicU64::new(0) }))
     }
 
     /// First 8 hex digits of its SHA-256.
     pub(crate) fn fingerprint(&self) -> &Arc<str> {
         &self.fingerprint
+    }
+
+    /// Whether it is a permanent key of a user, not of a project.
+    pub(crate) fn is_legacy(&self) -> bool {
+        self.is_legacy
     }
 
     /// What every request carries.
@@ -106,15 +114,20 @@ impl Key {
             self.rests_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now != UNTIL_FOUND_GOOD).then_some(until));
     }
 
-    /// It was found good.
-    pub(crate) fn wake(&self) {
-        self.rests_until.store(0, Ordering::Relaxed);
+    /// The upstream accepts it. Whether it had refused it before.
+    pub(crate) fn accepted(&self) -> bool {
+        // Looked at first: this is called for every mint.
+        self.is_refused() && self.rests_until.swap(0, Ordering::Relaxed) == UNTIL_FOUND_GOOD
     }
 }
 
 /// Shares the one copy of the text, and does not print.
 fn bearer(secret: &Secret) -> Option<HeaderValue> {
-    let text = Zeroizing::new(format!("Bearer {}", secret.reveal()).into_bytes());
+    const SCHEME: &[u8] = b"Bearer ";
+    // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
+    let mut text = Zeroizing::new(Vec::with_capacity(SCHEME.len() + secret.reveal().len()));
+    text.extend_from_slice(SCHEME);
+    text.extend_from_slice(secret.reveal().as_bytes());
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(text))).ok()?;
     value.set_sensitive(true);
     Some(value)

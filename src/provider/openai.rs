@@ -92,9 +92,11 @@ impl Endpoint {
             None => ring.renewed(&[], deadline).await.ok_or_else(none)?,
         };
         loop {
-            let was_refused = key.is_refused();
             let failure = match timeout_at(deadline, self.attempt(grant, trace, &key)).await {
-                Ok(Ok(minted)) => return Ok(minted),
+                Ok(Ok(minted)) => {
+                    key.accepted();
+                    return Ok(minted);
+                }
                 Ok(Err(failure)) => failure,
                 Err(_) => {
                     let failure = Failure::new(Kind::TimedOut, "no answer within the deadline");
@@ -112,7 +114,7 @@ impl Endpoint {
             };
             if goes_on {
                 refused.push(key.clone());
-                if let Some(next) = self.next(&refused, was_refused, &failure, deadline).await {
+                if let Some(next) = self.next(&refused, &failure, deadline).await {
                     key = next;
                     continue;
                 }
@@ -131,12 +133,12 @@ impl Endpoint {
         }
     }
 
-    /// Another credential, in place of the last of `refused`. When none is left, and the last one was good until now, its secret may just have
-    /// been replaced: that is worth a moment.
-    async fn next(&self, refused: &[Arc<Key>], was_refused: bool, failure: &Failure, deadline: Instant) -> Option<Arc<Key>> {
+    /// Another credential, in place of the last of `refused`. When none is left, one of their secrets may just have been replaced: that is
+    /// worth a moment.
+    async fn next(&self, refused: &[Arc<Key>], failure: &Failure, deadline: Instant) -> Option<Arc<Key>> {
         let ring = &self.shared.ring;
         match ring.pick(refused) {
-            None if failure.kind == Kind::AuthFailed && !was_refused => ring.renewed(refused, deadline).await,
+            None if failure.kind == Kind::AuthFailed => ring.renewed(refused, deadline).await,
             next => next,
         }
     }

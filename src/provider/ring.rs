@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::key::Key;
-use crate::config::{self, Credential};
+use crate::config::{self, Credential, FirstKey};
 use crate::domain::clock::SharedClock;
 
 /// For how long a request whose last credential was just refused waits for a new one.
@@ -62,7 +62,7 @@ pub(crate) enum State {
 }
 
 impl Ring {
-    /// `None` when a credential has no form on the wire.
+    /// Takes the keys of the configuration. `None` when a credential has no form on the wire.
     pub(crate) fn new(settings: &config::Upstream, clock: &SharedClock) -> Option<Self> {
         let since = clock.unix();
         let slot = |name: String, key: Option<Arc<Key>>| Slot {
@@ -72,11 +72,11 @@ impl Ring {
             history: Mutex::new(History { since, ..History::default() }),
         };
         let slots: Option<Box<[Slot]>> = match &settings.credential {
-            Credential::Keys(keys) => keys
-                .keys
-                .iter()
-                .map(|key| Some(slot(key.reference.to_string(), Some(Key::new(settings, &key.secret, None)?))))
-                .collect(),
+            Credential::Keys(keys) => {
+                let slot =
+                    |first: &FirstKey| Some(slot(first.reference.to_string(), Some(Key::new(settings, &first.take()?, None)?)));
+                keys.keys.iter().map(slot).collect()
+            }
             Credential::Workload(_) => Some([slot("workload_identity".into(), None)].into()),
         };
         Some(Self {
@@ -91,7 +91,7 @@ impl Ring {
 
     /// The first credential that does not rest and was not tried; when nothing has been tried and all rest, the first one all the same:
     /// nobody is refused for what the upstream said to others.
-    pub(super) fn pick(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
+    pub(crate) fn pick(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
         let now = self.clock.steady();
         let usable = || self.usable().filter(|key| !tried.iter().any(|tried| Arc::ptr_eq(tried, key)));
         usable().find(|key| !key.rests(now)).or_else(|| usable().find(|_| tried.is_empty()))
@@ -111,8 +111,9 @@ impl Ring {
                 upstream,
                 key = &**key.fingerprint(),
                 cause,
-                "the upstream refuses a permanent key; it rests until it is accepted again"
+                "the upstream refuses a credential; it rests until it is accepted again"
             );
+            self.ask();
         }
         if let Some(slot) = self.slot_of(key) {
             slot.history().last_failure = Some((self.clock.unix(), cause.to_owned()));

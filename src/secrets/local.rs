@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use secrecy::zeroize::Zeroizing;
+
 use super::{Found, MAX_BYTES, secret_in};
 use crate::config::load::Environ;
 use crate::domain::secret_ref::SecretRef;
@@ -50,18 +52,21 @@ fn place<'a>(reference: &SecretRef, environ: &'a Environ) -> Result<Place<'a>, S
 
 fn file(path: &Path) -> Result<Found, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let opened = fs::File::open(path).map_err(unreadable)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
+    // Before it is opened: whoever opens a pipe waits for its writer.
+    let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("is not a file".into());
     }
-    let mut bytes = Vec::new();
+    let opened = fs::File::open(path).map_err(unreadable)?;
+    // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
+    let length = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 64));
     opened.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > MAX_BYTES {
         return Err("is larger than 64 KiB; name the file that holds the secret alone".into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text")?;
-    Ok(Found { secret: secret_in(&text)?, made_at: modified(&metadata) })
+    let text = str::from_utf8(&bytes).map_err(|_| "is not UTF-8 text")?;
+    Ok(Found { secret: secret_in(text)?, made_at: modified(&metadata) })
 }
 
 fn modified(metadata: &Metadata) -> Option<u64> {

@@ -29,6 +29,13 @@ pub(crate) use local::{is_open_to_others, read};
 const MAX_BYTES: usize = 64 * 1024;
 /// Of one reading, whatever it takes: a login, a token, the secret itself.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at a file.
+const LOOK: Duration = Duration::from_secs(1);
+const A_DAY: Duration = Duration::from_hours(24);
+/// A file that is being written is read again after so long.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Most readings until a file is taken for written.
+const READINGS: usize = 10;
 /// Before the second and the third attempt at the start: together within half a minute.
 pub(crate) const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -54,6 +61,7 @@ pub(crate) enum Unreadable {
 /// Everything that references can name.
 pub(crate) struct Sources {
     environ: Arc<Environ>,
+    poll: Duration,
     #[cfg(feature = "vault")]
     vault: vault::Vault,
     #[cfg(feature = "aws")]
@@ -73,6 +81,7 @@ impl Sources {
     pub(crate) fn new(settings: &Secrets, environ: &Arc<Environ>, outbound: &Outbound) -> Result<Self, Unbuildable> {
         Ok(Self {
             environ: environ.clone(),
+            poll: settings.poll,
             #[cfg(feature = "vault")]
             vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?),
             #[cfg(feature = "aws")]
@@ -109,6 +118,32 @@ impl Sources {
             #[cfg(not(all(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")))]
             _ => Err(Unreadable::Wrong("this build leaves out that secret manager; take one with all features".into())),
         }
+    }
+
+    /// How long until it is worth another look.
+    pub(crate) fn interval(&self, reference: &SecretRef) -> Duration {
+        match reference {
+            // The environment of a process does not change.
+            SecretRef::Env(_) => A_DAY,
+            SecretRef::File(_) | SecretRef::Unit(_) => LOOK,
+            _ => self.poll.mul_f64(0.9 + 0.2 * fastrand::f64()),
+        }
+    }
+
+    /// What stays of a new value. A file may have been read while it was being written: what it holds twice in a row counts.
+    pub(crate) async fn settled(&self, reference: &SecretRef, mut found: Found) -> Option<Found> {
+        if reference.is_remote() {
+            return Some(found);
+        }
+        for _ in 0..READINGS {
+            sleep(SETTLE).await;
+            let Ok(again) = self.read(reference).await else { continue };
+            if again.secret.fingerprint() == found.secret.fingerprint() {
+                return Some(again);
+            }
+            found = again;
+        }
+        None
     }
 
     /// Reads what managers have of these: all at the same time, and again after each pause where nobody answers.

@@ -174,10 +174,10 @@ async fn what_cannot_be_an_access_token_is_asked_about_by_nobody() {
         "token&client_id=x",
         "a%20b",
         "../../admin",
-        "sk-proj-0123456789abcdef0123456789abcdef",
-        "sk-svcacct-0123456789abcdef0123456789abcdef",
-        "sk-admin-0123456789abcdef0123456789abcdef",
-        "epk_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "sk-proj-0123456789abcdef0123456789abcdef",    // ephemint:allow
+        "sk-svcacct-0123456789abcdef0123456789abcdef", // ephemint:allow
+        "sk-admin-0123456789abcdef0123456789abcdef",   // ephemint:allow
+        "epk_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", // ephemint:allow
         &"x".repeat(8 * 1024 + 1),
     ] {
         let answer = world.service.call(Method::POST, MINT).header("authorization", &format!("Bearer {text}")).send().await;

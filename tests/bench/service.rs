@@ -13,7 +13,7 @@ use super::neighbours::Neighbours;
 
 const START: Duration = Duration::from_secs(10);
 const SECRETS: [(&str, &str); 3] = [
-    ("BENCH_OPENAI_KEY", "sk-proj-bench-0123456789abcdef"),
+    ("BENCH_OPENAI_KEY", "sk-proj-bench-0123456789abcdef"), // ephemint:allow
     ("BENCH_ADMIN_TOKEN", "bench-admin-token-0123456789abcdef"),
     ("BENCH_PSEUDONYM_KEY", "bench-pseudonym-key-0123456789abcdef"),
 ];

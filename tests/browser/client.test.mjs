@@ -92,7 +92,7 @@ describe('an error', () => {
   });
 
   test('never repeats a secret', () => {
-    const secret = 'ek_68af296e8e408191a1120ab6383263c2';
+    const secret = 'ek_68af296e8e408191a1120ab6383263c2'; // ephemint:allow
     const token = 'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl';
     const shown = redact(`Incorrect API key provided: ${secret}. ${token} sk-proj-1234567890`);
     assert.equal(shown, 'Incorrect API key provided: ek_••••63c2. eyJ•••• sk-••••7890');

@@ -44,6 +44,14 @@ pub(crate) mod secrets {
     pub(crate) const CODE: &str = "canary-authorization-code";
     /// What every refresh token of the fake issuer begins with.
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
+    /// What every secret access key, session token and web identity token of AWS begins with.
+    pub(crate) const AWS: &str = "canary-aws";
+    /// What every secret of the fake Azure contains, but for what is kept in its vault.
+    pub(crate) const AZURE: &str = "canary-azure";
+    /// With characters that a form must encode.
+    pub(crate) const AZURE_CLIENT_SECRET: &str = "canary-azure-client-secret~0001/+ &=%";
+    pub(crate) const AZURE_FEDERATED_TOKEN: &str = "canary-azure-federated.token.0001";
+    pub(crate) const AZURE_IDENTITY_HEADER: &str = "canary-azure-identity-header-0001";
 }
 
 /// Where a marker must not show up.
@@ -108,7 +116,9 @@ impl Canary {
             ("the cookie key", secrets::COOKIE_KEY),
             ("a webhook's secret", secrets::WEBHOOK),
             ("an authorization code", secrets::CODE),
+            ("a secret of Azure", secrets::AZURE),
             ("a refresh token", secrets::REFRESH_TOKEN),
+            ("a credential of AWS", secrets::AWS),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }

@@ -15,6 +15,7 @@
 
 mod answer;
 mod audit;
+pub(crate) mod azure;
 mod canary;
 mod client;
 mod config;

@@ -121,7 +121,7 @@ impl Provider {
 
     fn form(&self, proof: &Credential, from: IpAddr) -> String {
         let mut form = Serializer::new(String::new());
-        form.append_pair("secret", self.settings.secret.reveal()).append_pair("response", proof.reveal());
+        form.append_pair("secret", self.settings.secret.get().reveal()).append_pair("response", proof.reveal());
         if self.settings.send_address {
             form.append_pair("remoteip", &from.to_string());
         }

@@ -15,6 +15,7 @@ use crate::authenticate::trial::Wanting;
 use crate::authenticate::verified::Validity;
 use crate::config::{self, ClientAuth};
 use crate::domain::json::parse_strict;
+use crate::domain::live::Live;
 use crate::domain::secret::{Credential, Secret};
 use crate::outbound::{self, BodyError, Outbound, Unbuildable};
 
@@ -63,7 +64,7 @@ pub(super) struct Endpoint {
     url: Url,
     deadline: Duration,
     client_id: String,
-    client_secret: Secret,
+    client_secret: Live<Secret>,
     client_auth: ClientAuth,
 }
 
@@ -115,7 +116,8 @@ impl Endpoint {
 
     /// The body, and the `Authorization` header if the client proves itself there (RFC 6749, section 2.3.1).
     fn form(&self, token: &Credential) -> (String, Option<HeaderValue>) {
-        let (id, secret) = (self.client_id.as_str(), self.client_secret.reveal());
+        let current = self.client_secret.get();
+        let (id, secret) = (self.client_id.as_str(), current.reveal());
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("token", token.reveal()).append_pair("token_type_hint", "access_token");
         match self.client_auth {

@@ -165,7 +165,7 @@ impl Provider {
         let request =
             self.http.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, "application/json");
         let request = match &self.client {
-            Client::Basic(named) => request.header(AUTHORIZATION, basic(&self.client_id, &named.secret)),
+            Client::Basic(secret) => request.header(AUTHORIZATION, basic(&self.client_id, &secret.get())),
             Client::Public | Client::Post(_) => request,
         };
         request.body(form.reveal().to_owned())
@@ -180,8 +180,8 @@ impl Provider {
             Client::Public => {
                 form.append_pair("client_id", &self.client_id);
             }
-            Client::Post(named) => {
-                form.append_pair("client_id", &self.client_id).append_pair("client_secret", named.secret.reveal());
+            Client::Post(secret) => {
+                form.append_pair("client_id", &self.client_id).append_pair("client_secret", secret.get().reveal());
             }
         }
         Secret::from(form.finish())

@@ -19,8 +19,9 @@ use url::Url;
 use super::problem::Problem;
 use super::raw::{RawAdmin, RawAudit, RawConfig, RawServer};
 use super::secrets::Secrets;
-use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, NamedSecret, Server, SignIn, Sink, Telemetry};
-use crate::domain::secret::Secret;
+use super::{Admin, Audit, Config, DEFAULT_PROFILE, Demo, Environment, Followed, NamedSecret, Server, SignIn, Sink, Telemetry};
+use crate::domain::live::Live;
+use crate::domain::secret::{Secret, Sha256};
 use crate::domain::secret_ref::SecretRef;
 use crate::domain::ttl::Ttl;
 
@@ -42,7 +43,7 @@ const MIN_SECRET: usize = 16;
 
 /// Checks everything. `Err` holds all problems.
 pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Vec<Problem>> {
-    let mut check = Check { environment: raw.environment, read_secret, tries, problems: Vec::new() };
+    let mut check = Check { environment: raw.environment, read_secret, tries, problems: Vec::new(), followed: Vec::new() };
     let config = check.config(raw);
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
@@ -54,7 +55,9 @@ pub(crate) fn check(raw: &RawConfig, read_secret: ReadSecret<'_>, tries: Tries<'
 pub(crate) fn secrets(raw: &RawConfig) -> Option<Secrets> {
     let nothing = |_: &SecretRef| Err(String::new());
     let tries = Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) };
-    Check { environment: raw.environment, read_secret: &nothing, tries, problems: Vec::new() }.secrets(&raw.secrets)
+    let (problems, followed) = (Vec::new(), Vec::new());
+    let mut check = Check { environment: raw.environment, read_secret: &nothing, tries, problems, followed };
+    check.secrets(&raw.secrets).filter(|_| check.problems.is_empty())
 }
 
 struct Check<'a> {
@@ -62,6 +65,7 @@ struct Check<'a> {
     read_secret: ReadSecret<'a>,
     tries: Tries<'a>,
     problems: Vec<Problem>,
+    followed: Vec<Followed>,
 }
 
 impl Check<'_> {
@@ -81,7 +85,8 @@ impl Check<'_> {
         let ceilings = self.ceilings(&raw.limits);
         let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));
         let store = self.store(&raw.store);
-        let secrets = self.secrets(&raw.secrets);
+        // They were asked already; what is wrong with them is said here.
+        let managers = self.secrets(&raw.secrets);
         let audit = self.audit(&raw.audit);
         if !is_log_filter(&raw.telemetry.log) {
             self.problem(
@@ -91,6 +96,7 @@ impl Check<'_> {
         }
         let telemetry = Telemetry { log: raw.telemetry.log.clone(), format: raw.telemetry.log_format };
         let demo = self.demo(raw, server.as_ref());
+        managers?;
         Some(Config {
             server: server?,
             admin: admin?,
@@ -101,7 +107,7 @@ impl Check<'_> {
             ceilings,
             webhook,
             store: store?,
-            secrets: secrets?,
+            followed: std::mem::take(&mut self.followed),
             audit,
             telemetry,
             demo,
@@ -154,7 +160,8 @@ impl Check<'_> {
 
     fn admin(&mut self, raw: &RawAdmin) -> Option<Admin> {
         let listen = self.address("admin.listen", &raw.listen);
-        let token = raw.token.as_ref().and_then(|text| self.long_secret("admin.token", text));
+        let digest = |token: &Secret| long_enough(token, MIN_SECRET).map(|()| Sha256::of(token.reveal().as_bytes()));
+        let token = raw.token.as_ref().and_then(|text| self.live("admin.token", text, digest));
         let beyond_loopback = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if beyond_loopback && raw.token.is_none() && self.environment == Environment::Prod {
             self.problem("admin.token", "an admin listener beyond loopback needs a token in prod, for example token = \"file:///run/secrets/ephemint/admin-token\"");
@@ -264,14 +271,40 @@ impl Check<'_> {
     /// A secret of at least `least` characters.
     fn secret_of(&mut self, least: usize, key: &str, text: &str) -> Option<Secret> {
         let named = self.secret(key, text)?;
-        if named.secret.reveal().len() < least {
-            self.problem(
-                key,
-                format!("{}: must have at least {least} characters, for example from `openssl rand -hex 32`", named.reference),
-            );
+        if let Err(cause) = long_enough(&named.secret, least) {
+            self.problem(key, format!("{}: {cause}", named.reference));
         }
         Some(named.secret)
     }
+
+    /// What is made of a secret, made anew whenever that is replaced.
+    fn live<T: Send + Sync + 'static>(
+        &mut self,
+        key: &str,
+        text: &str,
+        make: impl Fn(&Secret) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Option<Live<T>> {
+        let NamedSecret { reference, secret } = self.secret(key, text)?;
+        match make(&secret) {
+            Ok(value) => {
+                let live = Live::new(value);
+                let same = live.clone();
+                let replace = Box::new(move |secret: &Secret| make(secret).map(|value| same.set(value)));
+                self.followed.push(Followed { key: key.to_owned(), reference, replace });
+                Some(live)
+            }
+            Err(cause) => {
+                self.problem(key, format!("{reference}: {cause}"));
+                None
+            }
+        }
+    }
+}
+
+fn long_enough(secret: &Secret, least: usize) -> Result<(), String> {
+    let is_long = secret.reveal().len() >= least;
+    let cause = || format!("must have at least {least} characters, for example from `openssl rand -hex 32`");
+    if is_long { Ok(()) } else { Err(cause()) }
 }
 
 /// A lone word that is no level would be taken for the name of a module, and silence everything else.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Check;
 use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind};
-use crate::config::{Credential, Keys, NamedSecret, Subject, Upstream, Workload};
+use crate::config::{Credential, FirstKey, Keys, Subject, Upstream, Workload};
 
 const MOST_KEYS: usize = 8;
 const A_DAY: u64 = 86_400;
@@ -93,10 +93,10 @@ impl Check<'_> {
         })
     }
 
-    fn permanent_key(&mut self, key: &str, text: &str) -> Option<NamedSecret> {
+    fn permanent_key(&mut self, key: &str, text: &str) -> Option<FirstKey> {
         let named = self.secret(key, text)?;
         match malformed_key(named.secret.reveal()) {
-            None => Some(named),
+            None => Some(FirstKey::new(named)),
             Some(cause) => {
                 self.problem(key, format!("{}: {cause}", named.reference));
                 None

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Check;
 use crate::config::Webhook;
 use crate::config::raw::RawOpenaiWebhook;
+use crate::domain::live::Live;
 
 const KEY: &str = "webhooks.openai";
 const A_YEAR: u64 = 31_536_000;
@@ -27,10 +28,8 @@ impl Check<'_> {
         Some(Webhook { keys: keys.into_iter().collect::<Option<_>>()?, block_seconds: (seconds > 0).then_some(seconds) })
     }
 
-    fn signing_key(&mut self, key: &str, text: &str) -> Option<hmac::Key> {
-        let named = self.secret(key, text)?;
-        let made = signing_key(named.secret.reveal());
-        made.map_err(|cause| self.problem(key, format!("{}: {cause}", named.reference))).ok()
+    fn signing_key(&mut self, key: &str, text: &str) -> Option<Live<hmac::Key>> {
+        self.live(key, text, |secret| signing_key(secret.reveal()).map_err(ToOwned::to_owned))
     }
 }
 

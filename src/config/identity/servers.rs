@@ -7,6 +7,7 @@ use url::Url;
 
 use super::ClaimMapping;
 use crate::config::raw::ClientAuth;
+use crate::domain::live::Live;
 use crate::domain::secret::{Secret, Sha256};
 
 /// A server that is asked about opaque tokens.
@@ -14,7 +15,7 @@ pub(crate) struct Introspection {
     pub(crate) name: String,
     pub(crate) endpoint: Url,
     pub(crate) client_id: String,
-    pub(crate) client_secret: Secret,
+    pub(crate) client_secret: Live<Secret>,
     pub(crate) client_auth: ClientAuth,
     /// Who vouches for the users.
     pub(crate) issuer: String,

@@ -20,7 +20,7 @@ pub(crate) use identity::{
 };
 pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
-pub(crate) use secrets::{EntraKind, RawAzure, RawEntra, RawSecrets, RawVault, RawVaultAuth, VaultAuthKind};
+pub(crate) use secrets::{EntraKind, RawAws, RawAzure, RawEntra, RawSecrets, RawVault, RawVaultAuth, VaultAuthKind};
 pub(crate) use store::{OnOutage, RawStore, StoreKind};
 pub(crate) use upstream::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind, Verify};
 pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};

@@ -16,14 +16,15 @@ use super::exposition::prometheus_text;
 use super::{ask, methods};
 use crate::credentials::Credentials;
 use crate::domain::ids::Pseudonymizer;
-use crate::domain::secret::{Secret, Sha256};
+use crate::domain::live::Live;
+use crate::domain::secret::Sha256;
 use crate::issue::refusal::{Code, Refusal};
 use crate::issue::token::Stages;
 
 /// What the admin routes need.
 pub(crate) struct Admin {
     /// SHA-256 of the token. Absent: nobody is let in.
-    token: Option<Sha256>,
+    token: Option<Live<Sha256>>,
     open_metrics: bool,
     registry: Mutex<Registry>,
     stages: Arc<Stages>,
@@ -35,7 +36,7 @@ pub(crate) struct Admin {
 
 impl Admin {
     pub(crate) fn new(
-        token: Option<&Secret>,
+        token: Option<Live<Sha256>>,
         open_metrics: bool,
         registry: Registry,
         stages: Arc<Stages>,
@@ -43,7 +44,6 @@ impl Admin {
         names: Pseudonymizer,
         issuers: Vec<String>,
     ) -> Self {
-        let token = token.map(|token| Sha256::of(token.reveal().as_bytes()));
         Self { token, open_metrics, registry: Mutex::new(registry), stages, credentials, names, issuers }
     }
 
@@ -51,7 +51,7 @@ impl Admin {
     fn admits(&self, request: &HttpRequest) -> Result<(), Refusal> {
         const SENTENCE: &str = "Send the admin token (admin.token) as Authorization: Bearer <token>.";
         let sent = ask::bearer(request.headers()).map_err(|refusal| Refusal { detail: SENTENCE.into(), ..refusal })?;
-        let known = self.token.as_ref().is_some_and(|token| token.same_as(&Sha256::of(sent.reveal().as_bytes())));
+        let known = self.token.as_ref().is_some_and(|token| token.get().same_as(&Sha256::of(sent.reveal().as_bytes())));
         if known { Ok(()) } else { Err(Refusal::new(Code::InvalidToken, SENTENCE)) }
     }
 }

@@ -9,6 +9,7 @@ use crate::config::check::Check;
 use crate::config::problem::Problem;
 use crate::config::raw::{ProofKind, RawGuest, RawLimits, RawPerAddress, RawProfile, RawProof};
 use crate::config::{Environment, Guest, PerAddress, Proof};
+use crate::domain::live::Live;
 use crate::domain::secret::Secret;
 
 const KEY: &str = "identity.guest";
@@ -80,16 +81,16 @@ impl Check<'_> {
         })
     }
 
-    fn proof_secret(&mut self, key: &str, text: &str) -> Option<Secret> {
-        let secret = self.secret(key, text)?.secret;
-        let revealed = secret.reveal();
-        let is_test = revealed == HCAPTCHA_TEST_SECRET || TEST_SECRETS.iter().any(|test| revealed.starts_with(test));
-        if revealed.is_empty() {
-            self.problem(key, "is empty");
-        } else if is_test && self.environment == Environment::Prod {
-            self.problem(key, "names a secret that the provider publishes for tests, with which everybody passes");
-        }
-        Some(secret)
+    fn proof_secret(&mut self, key: &str, text: &str) -> Option<Live<Secret>> {
+        let is_prod = self.environment == Environment::Prod;
+        self.live(key, text, move |secret| {
+            let revealed = secret.reveal();
+            let is_test = revealed == HCAPTCHA_TEST_SECRET || TEST_SECRETS.iter().any(|test| revealed.starts_with(test));
+            if is_test && is_prod {
+                return Err("is a secret that the provider publishes for tests, with which everybody passes".into());
+            }
+            Ok(secret.clone())
+        })
     }
 
     /// What a provider's word is held against; each provider says something else.

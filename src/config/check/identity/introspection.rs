@@ -48,7 +48,7 @@ impl Check<'_> {
             );
             None
         } else {
-            self.secret(&format!("{key}.client_secret"), &raw.client_secret)
+            self.live(&format!("{key}.client_secret"), &raw.client_secret, |secret| Ok(secret.clone()))
         };
         let of_a_token = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
         if raw.token_prefix.len() > 64 || !raw.token_prefix.bytes().all(of_a_token) {
@@ -78,7 +78,7 @@ impl Check<'_> {
         Some(Introspection {
             name: name.to_owned(),
             client_id: raw.client_id.clone(),
-            client_secret: client_secret?.secret,
+            client_secret: client_secret?,
             client_auth: raw.client_auth,
             issuer: raw.issuer.clone().unwrap_or_else(|| endpoint.origin().ascii_serialization()),
             is_issuer_strict: raw.issuer.is_some(),

@@ -74,7 +74,7 @@ impl Check<'_> {
 
     fn login_client(&mut self, raw: &RawLogin) -> Option<Client> {
         let Some(text) = &raw.client_secret else { return Some(Client::Public) };
-        let secret = self.secret("identity.login.client_secret", text)?;
+        let secret = self.live("identity.login.client_secret", text, |secret| Ok(secret.clone()))?;
         Some(match raw.client_auth {
             ClientAuth::Basic => Client::Basic(secret),
             ClientAuth::Post => Client::Post(secret),

@@ -10,6 +10,9 @@ impl Check<'_> {
     pub(super) fn key_vault(&mut self, raw: &RawAzure) -> Option<Azure> {
         let key = format!("{KEY}.vault_url");
         let url = self.base(&key, &raw.vault_url.replace("{vault}", "vault"));
+        if !raw.vault_url.contains("{vault}") {
+            self.problem(key, "must have {vault}, which stands for a vault's name; without it all names mean the same vault");
+        }
         let credential = self.entra(&format!("{KEY}.credential"), &raw.credential);
         url?;
         Some(Azure { vault_url: raw.vault_url.trim_end_matches('/').to_owned(), credential: credential? })

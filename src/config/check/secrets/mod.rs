@@ -1,5 +1,6 @@
 //! Secret managers.
 
+mod aws;
 mod azure;
 mod vault;
 
@@ -9,26 +10,17 @@ use url::Url;
 
 use super::Check;
 use crate::config::raw::RawSecrets;
-use crate::config::secrets::{Aws, Gcp, Secrets};
+use crate::config::secrets::{Gcp, Secrets};
 use crate::domain::secret_ref::SecretRef;
 
 impl Check<'_> {
     pub(super) fn secrets(&mut self, raw: &RawSecrets) -> Option<Secrets> {
         let poll = Duration::from_secs(self.range("secrets.poll_seconds", raw.poll_seconds, 5, 86_400));
         let vault = self.vault(&raw.vault);
-        let endpoint = raw.aws.endpoint.as_ref().and_then(|text| self.base("secrets.aws.endpoint", text));
-        let aws = Aws { region: self.region(raw.aws.region.as_ref()), endpoint };
+        let aws = self.aws(&raw.aws);
         let gcp = self.base("secrets.gcp.endpoint", &raw.gcp.endpoint).map(|endpoint| Gcp { endpoint });
         let azure = self.key_vault(&raw.azure);
-        Some(Secrets { poll, vault: vault?, aws, azure: azure?, gcp: gcp? })
-    }
-
-    fn region(&mut self, region: Option<&String>) -> Option<String> {
-        let fits = |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if region.is_some_and(|text| !fits(text)) {
-            self.problem("secrets.aws.region", "must be the name of a region, for example \"eu-west-1\"");
-        }
-        region.filter(|text| fits(text)).cloned()
+        Some(Secrets { poll, vault: vault?, aws: aws?, azure: azure?, gcp: gcp? })
     }
 
     /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawAzure {
-    /// Where a vault is, {vault} standing for its name. In US Government clouds https://{vault}.vault.usgovcloudapi.net, in China
-    /// https://{vault}.vault.azure.cn.
+    /// Where a vault is, {vault} standing for its name. In US Government clouds `https://{vault}.vault.usgovcloudapi.net`, in China
+    /// `https://{vault}.vault.azure.cn`.
     pub(crate) vault_url: String,
     /// How Ephemint proves itself to Entra ID.
     pub(crate) credential: RawEntra,
@@ -49,7 +49,7 @@ pub(crate) struct RawEntra {
     /// workload_identity: reference to the federated token. Default: the file that AZURE_FEDERATED_TOKEN_FILE names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) federated_token: Option<String>,
-    /// Where Entra ID is. Default: the environment variable AZURE_AUTHORITY_HOST, then https://login.microsoftonline.com.
+    /// Where Entra ID is. Default: the environment variable AZURE_AUTHORITY_HOST, then `https://login.microsoftonline.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authority: Option<String>,
 }

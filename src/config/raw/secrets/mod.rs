@@ -8,7 +8,7 @@ mod vault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use aws::RawAws;
+pub(crate) use aws::RawAws;
 pub(crate) use azure::{EntraKind, RawAzure, RawEntra};
 use gcp::RawGcp;
 pub(crate) use vault::{RawVault, RawVaultAuth, VaultAuthKind};
