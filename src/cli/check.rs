@@ -50,7 +50,7 @@ fn findings(arguments: &CheckArguments, ready: Ready) -> Vec<Finding> {
     });
     let (clock, offline) = (SystemClock::shared(), arguments.offline);
     let seen = check::see(&config, offline);
-    let setup = Setup { config, seen, sources, outbound, clock, open, made_at, offline, other };
+    let setup = Setup { config, sources, outbound, clock, seen, open, made_at, offline, other };
     let findings = runtime.block_on(check::run(setup));
     // A thread that a file system holds is not waited for.
     runtime.shutdown_background();
