@@ -1,0 +1,187 @@
+//! Application default credentials (google.aip.dev/auth/4110): a file, or the metadata server. Google's own library makes tokens of them.
+//!
+//! The library's clients know no deadline, its background tasks outlive what they were started for, and its errors quote answers. So each
+//! token is made on a thread with a runtime of its own, which ends with everything in it, and of an error only the kind is looked at.
+//! Nothing is kept: a file that was replaced is read anew the next time.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use google_cloud_auth::build_errors;
+use google_cloud_auth::credentials::{
+    CacheableResource, Credentials, external_account, impersonated, mds, service_account, user_account,
+};
+use google_cloud_auth::errors::CredentialsError;
+use http::{Extensions, HeaderMap, HeaderValue};
+use serde_json::Value;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::super::{Unreadable, local};
+use crate::config::load::Environ;
+use crate::domain::secret_ref::SecretRef;
+
+const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+/// Below `HOME`: where `gcloud auth application-default login` writes.
+const WELL_KNOWN: &str = ".config/gcloud/application_default_credentials.json";
+const METADATA_HOST: &str = "GCE_METADATA_HOST";
+/// `true`: there is no metadata server here, and none is asked.
+const NO_METADATA: &str = "NO_GCE_CHECK";
+/// The project whose quota counts, in place of the one that the credentials belong to.
+const QUOTA_PROJECT: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
+/// Of one token. Leaves most of the ten seconds of a reading to Secret Manager.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// Who this service is to Google.
+pub(super) struct Adc {
+    environ: Arc<Environ>,
+}
+
+impl Adc {
+    pub(super) fn new(environ: &Arc<Environ>) -> Self {
+        Self { environ: environ.clone() }
+    }
+
+    /// Headers that prove it: an access token with the scope cloud-platform, and the project whose quota counts.
+    pub(super) async fn proof(&self) -> Result<HeaderMap, Unreadable> {
+        let (tell, told) = oneshot::channel();
+        let environ = self.environ.clone();
+        let work = move || _ = tell.send(prove(&environ));
+        let broken = || Unreadable::Away("the credentials could not be used: the work on them broke off".into());
+        thread::Builder::new().name("google-auth".into()).spawn(work).map_err(|_| broken())?;
+        // Whoever was to tell has panicked.
+        told.await.unwrap_or_else(|_| Err(broken()))
+    }
+}
+
+fn prove(environ: &Environ) -> Result<HeaderMap, Unreadable> {
+    let source = Source::find(environ)?;
+    let failed = |_| Unreadable::Away("the credentials could not be used: no runtime".into());
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let proof = runtime.block_on(async { timeout(DEADLINE, source.headers()).await });
+    // Not `drop`, which would wait for a name to be resolved.
+    runtime.shutdown_background();
+    let mut headers = proof.unwrap_or_else(|_| Err(source.silent()))?;
+    if let Some(project) = environ.get(QUOTA_PROJECT).and_then(|project| HeaderValue::from_str(project).ok()) {
+        headers.insert("x-goog-user-project", project);
+    }
+    Ok(headers)
+}
+
+/// Where tokens come from.
+enum Source {
+    File { kind: Kind, json: Value },
+    Metadata { host: Option<String> },
+}
+
+/// `type` of a credential file.
+#[derive(Clone, Copy)]
+enum Kind {
+    ServiceAccount,
+    User,
+    Federated,
+    Impersonated,
+}
+
+impl Source {
+    /// The file that is named, else the one of gcloud, else the metadata server.
+    fn find(environ: &Environ) -> Result<Self, Unreadable> {
+        if let Some(path) = environ.get(FILE).filter(|path| !path.is_empty()) {
+            return Self::file(Path::new(path), environ);
+        }
+        let well_known = environ.get("HOME").map(|home| Path::new(home).join(WELL_KNOWN));
+        if let Some(path) = well_known.filter(|path| path.exists()) {
+            return Self::file(&path, environ);
+        }
+        let host = environ.get(METADATA_HOST).cloned();
+        if host.is_none() && environ.get(NO_METADATA).is_some_and(|text| text == "true") {
+            return Err(Unreadable::Wrong(format!(
+                "no credentials of Google were found; let {FILE} name a credential file, or unset {NO_METADATA} on Google Cloud"
+            )));
+        }
+        Ok(Self::Metadata { host })
+    }
+
+    fn file(path: &Path, environ: &Environ) -> Result<Self, Unreadable> {
+        let wrong = |cause: &str| Unreadable::Wrong(format!("the credential file {}: {cause}", path.display()));
+        let found = local::read(&SecretRef::File(PathBuf::from(path)), environ).map_err(|cause| wrong(&cause))?;
+        let json: Value = serde_json::from_str(found.secret.reveal()).map_err(|_| wrong("is not JSON"))?;
+        let kind = match json.get("type").and_then(Value::as_str) {
+            Some("service_account") => Kind::ServiceAccount,
+            Some("authorized_user") => Kind::User,
+            Some("external_account") => Kind::Federated,
+            Some("impersonated_service_account") => Kind::Impersonated,
+            _ => {
+                return Err(wrong(
+                    "its type is none of service_account, authorized_user, external_account, impersonated_service_account",
+                ));
+            }
+        };
+        Ok(Self::File { kind, json })
+    }
+
+    async fn headers(&self) -> Result<HeaderMap, Unreadable> {
+        let incomplete = |_| Unreadable::Wrong("the credential file lacks what its type needs; download or create it anew".into());
+        let credentials = self.credentials().map_err(incomplete)?;
+        match credentials.headers(Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => Ok(data),
+            Ok(CacheableResource::NotModified) => Err(self.silent()),
+            Err(error) if error.is_transient() => Err(self.silent()),
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    /// The library asks for the scope cloud-platform, or for what the machine was given.
+    fn credentials(&self) -> Result<Credentials, build_errors::Error> {
+        match self {
+            Self::File { kind: Kind::ServiceAccount, json } => service_account::Builder::new(json.clone()).build(),
+            Self::File { kind: Kind::User, json } => user_account::Builder::new(json.clone()).build(),
+            Self::File { kind: Kind::Federated, json } => external_account::Builder::new(json.clone()).build(),
+            Self::File { kind: Kind::Impersonated, json } => impersonated::Builder::new(json.clone()).build(),
+            Self::Metadata { host: Some(host) } => mds::Builder::default().with_endpoint(format!("http://{host}")).build(),
+            Self::Metadata { host: None } => mds::Builder::default().build(),
+        }
+    }
+
+    /// Nobody answers, or not now.
+    fn silent(&self) -> Unreadable {
+        Unreadable::Away(match self {
+            Self::File { .. } => "whoever makes access tokens of the credential file does not answer".into(),
+            Self::Metadata { .. } => {
+                format!("the metadata server does not answer; where there is none, let {FILE} name a credential file")
+            }
+        })
+    }
+
+    fn refused(&self, error: &CredentialsError) -> Unreadable {
+        let unreadable = causes(error).find_map(<dyn Error>::downcast_ref::<io::Error>);
+        Unreadable::Wrong(match (self, unreadable) {
+            (Self::File { kind: Kind::ServiceAccount, .. }, _) => {
+                "private_key of the credential file is no RSA key in PEM (PKCS #8); create the key anew".into()
+            }
+            (Self::File { kind: Kind::User, .. }, _) => {
+                "the sign-in of the credential file is not accepted any more; run gcloud auth application-default login".into()
+            }
+            (Self::File { kind: Kind::Federated, .. }, Some(error)) => {
+                format!("credential_source of the credential file cannot be read: {error}")
+            }
+            (Self::File { kind: Kind::Federated, .. }, None) => {
+                "the credential file's token is not exchanged; look at credential_source and audience, at the pool's provider, and at roles/iam.workloadIdentityUser".into()
+            }
+            (Self::File { kind: Kind::Impersonated, .. }, _) => {
+                "the service account of the credential file may not be acted for; give the source roles/iam.serviceAccountTokenCreator".into()
+            }
+            (Self::Metadata { .. }, _) => {
+                "the metadata server has no access token; attach a service account to this machine, pod or service".into()
+            }
+        })
+    }
+}
+
+fn causes(error: &CredentialsError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error| (**error).source())
+}
