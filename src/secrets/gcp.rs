@@ -95,7 +95,8 @@ impl SecretManager {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str, proof: &HeaderMap) -> Result<T, Unreadable> {
-        let away = |cause: &dyn std::error::Error| Unreadable::Away(format!("Secret Manager cannot be reached: {}", causes(cause)));
+        let away =
+            |cause: &dyn std::error::Error| Unreadable::Away(format!("Secret Manager cannot be reached: {}", causes(cause)));
         let sent = self.client.get(url).headers(proof.clone()).send().await;
         let response = http::Response::from(sent.map_err(|error| away(&error))?);
         let status = response.status();
@@ -104,7 +105,8 @@ impl SecretManager {
             return Err(refused(status, &bytes.unwrap_or_default()));
         }
         let bytes = bytes.map_err(|error| Unreadable::Away(format!("Secret Manager's answer cannot be used: {error}")))?;
-        let garbled = "Secret Manager's answer cannot be used: it is not what secrets are sent in; is secrets.gcp.endpoint right?";
+        let garbled =
+            "Secret Manager's answer cannot be used: it is not what secrets are sent in; is secrets.gcp.endpoint right?";
         serde_json::from_slice(&bytes).map_err(|_| Unreadable::Away(garbled.into()))
     }
 }
@@ -134,7 +136,7 @@ fn region(host: &str) -> Option<&str> {
 
 /// CRC-32C (Castagnoli) as of RFC 3720, section 12.1, bit by bit: a secret is small.
 fn crc32c(bytes: &[u8]) -> u32 {
-    let shift = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift))
 }
 

@@ -44,6 +44,16 @@ pub(crate) mod secrets {
     pub(crate) const CODE: &str = "canary-authorization-code";
     /// What every refresh token of the fake issuer begins with.
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
+    /// What every access token of the fake Google contains.
+    pub(crate) const GOOGLE_TOKEN: &str = "canary-google-token";
+    pub(crate) const GOOGLE_CLIENT_SECRET: &str = "canary-google-client-secret";
+    pub(crate) const GOOGLE_REFRESH_TOKEN: &str = "1//canary-google-refresh-token";
+    /// Of the cluster, where a workload's identity is federated.
+    pub(crate) const GOOGLE_SUBJECT_TOKEN: &str = "canary-google-subject-token";
+    /// In every error of the fake Google.
+    pub(crate) const GOOGLE_MESSAGE: &str = "canary-google-message";
+    /// What all of these contain.
+    pub(crate) const GOOGLE: &str = "canary-google";
 }
 
 /// Where a marker must not show up.
@@ -109,6 +119,7 @@ impl Canary {
             ("a webhook's secret", secrets::WEBHOOK),
             ("an authorization code", secrets::CODE),
             ("a refresh token", secrets::REFRESH_TOKEN),
+            ("a secret of Google", secrets::GOOGLE),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }

@@ -18,6 +18,7 @@ mod audit;
 mod canary;
 mod client;
 mod config;
+pub(crate) mod google;
 mod introspector;
 mod issuer;
 mod keys;

@@ -51,17 +51,19 @@ impl Adc {
         let (tell, told) = oneshot::channel();
         let environ = self.environ.clone();
         let work = move || _ = tell.send(prove(&environ));
-        let broken = || Unreadable::Away("the credentials could not be used: the work on them broke off".into());
-        thread::Builder::new().name("google-auth".into()).spawn(work).map_err(|_| broken())?;
-        // Whoever was to tell has panicked.
-        told.await.unwrap_or_else(|_| Err(broken()))
+        thread::Builder::new().name("google-auth".into()).spawn(work).map_err(|_| unable())?;
+        // Whoever was to tell has panicked: the library does, without CA certificates and with a clock that is far ahead.
+        told.await.unwrap_or_else(|_| {
+            Err(Unreadable::Wrong(
+                "the credentials cannot be used; are CA certificates there (the package ca-certificates, or SSL_CERT_FILE), and is this machine's clock right?".into(),
+            ))
+        })
     }
 }
 
 fn prove(environ: &Environ) -> Result<HeaderMap, Unreadable> {
     let source = Source::find(environ)?;
-    let failed = |_| Unreadable::Away("the credentials could not be used: no runtime".into());
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| unable())?;
     let proof = runtime.block_on(async { timeout(DEADLINE, source.headers()).await });
     // Not `drop`, which would wait for a name to be resolved.
     runtime.shutdown_background();
@@ -70,6 +72,10 @@ fn prove(environ: &Environ) -> Result<HeaderMap, Unreadable> {
         headers.insert("x-goog-user-project", project);
     }
     Ok(headers)
+}
+
+fn unable() -> Unreadable {
+    Unreadable::Away("the operating system has no thread or file descriptor left".into())
 }
 
 /// Where tokens come from.
@@ -125,7 +131,8 @@ impl Source {
     }
 
     async fn headers(&self) -> Result<HeaderMap, Unreadable> {
-        let incomplete = |_| Unreadable::Wrong("the credential file lacks what its type needs; download or create it anew".into());
+        let incomplete =
+            |_| Unreadable::Wrong("the credential file lacks what its type needs; download or create it anew".into());
         let credentials = self.credentials().map_err(incomplete)?;
         match credentials.headers(Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
