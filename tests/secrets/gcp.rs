@@ -141,6 +141,14 @@ async fn a_machine_of_google_reads_it_without_any_file() {
 }
 
 #[tokio::test]
+async fn what_dotenv_says_counts_in_dev() {
+    let (google, _folder) = google();
+    let line = format!("printf 'GCE_METADATA_HOST={}' > .env", google.host());
+    let _service = mints(&google, KEY, secrets::PRIMARY_KEY, |config| config.shell(&line)).await;
+    assert_eq!(google.asked(METADATA).len(), 1);
+}
+
+#[tokio::test]
 async fn the_age_is_asked_of_the_version_that_was_read_and_may_be_denied() {
     let (google, folder) = google();
     let file = google.service_account();

@@ -250,9 +250,18 @@ fn robot() -> &'static RsaKeyPair {
     KEY.get_or_init(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key pair"))
 }
 
-/// In PEM (PKCS #8).
+/// The service account's key, in PEM (PKCS #8).
 pub(crate) fn private_key() -> String {
-    let der: Pkcs8V1Der<'_> = robot().as_der().expect("PKCS #8");
+    pem(robot())
+}
+
+/// A key that Google does not know.
+pub(crate) fn strange_key() -> String {
+    pem(&RsaKeyPair::generate(KeySize::Rsa2048).expect("a key pair"))
+}
+
+fn pem(key: &RsaKeyPair) -> String {
+    let der: Pkcs8V1Der<'_> = key.as_der().expect("PKCS #8");
     let text = STANDARD.encode(der.as_ref());
     let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))

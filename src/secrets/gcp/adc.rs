@@ -136,9 +136,9 @@ impl Source {
         let credentials = self.credentials().map_err(incomplete)?;
         match credentials.headers(Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
-            Ok(CacheableResource::NotModified) => Err(self.silent()),
-            Err(error) if error.is_transient() => Err(self.silent()),
-            Err(error) => Err(self.refused(&error)),
+            Err(error) if !error.is_transient() => Err(self.refused(&error)),
+            // Without an entity tag to compare, `NotModified` does not come.
+            Ok(CacheableResource::NotModified) | Err(_) => Err(self.silent()),
         }
     }
 

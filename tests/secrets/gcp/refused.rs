@@ -9,21 +9,31 @@ use tempfile::TempDir;
 use super::{
     ACCESS, Google, IAM, KEY, METADATA, SECRET, STS, TOKEN, accessed, error, google, keyed, private_key, subject, with_file,
 };
-use crate::support::google::crc32c;
+use crate::support::google::{crc32c, strange_key};
 use crate::support::{Config, Issuer, Reply, Service, Upstream, secrets};
 
 /// Three attempts and the pauses between them.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+type Change = dyn Fn(&Google, &TempDir, Config) -> Config + Send + Sync;
 
 /// A way to be wrong: how Google and the configuration are changed, and what is then said.
 struct Row {
     name: &'static str,
-    change: Box<dyn Fn(&Google, &TempDir, Config) -> Config + Send + Sync>,
+    change: Box<Change>,
     sentence: String,
 }
 
 fn row(name: &'static str, sentence: &str, change: impl Fn(&Google, &TempDir, Config) -> Config + Send + Sync + 'static) -> Row {
     Row { name, change: Box::new(change), sentence: sentence.to_owned() }
+}
+
+impl Row {
+    /// And the configuration is changed in this way, too.
+    fn and(self, change: impl Fn(Config) -> Config + Send + Sync + 'static) -> Self {
+        let before = self.change;
+        Self { change: Box::new(move |google, folder, config| change(before(google, folder, config))), ..self }
+    }
 }
 
 /// A good service account, to whom Secret Manager answers so.
@@ -203,6 +213,9 @@ fn credentials_that_google_refuses_are_told_apart() {
 #[test]
 fn what_secret_manager_refuses_is_told_apart() {
     let permission = "Google denies the permission (403); give the identity of this service roles/secretmanager.secretAccessor on the secret, and look at the project's name";
+    let unknown = key(
+        "Google does not accept the credentials (401); is the service account's key deleted or the account disabled? is this machine's clock right?",
+    );
     expect(&[
         answer("permission", &key(permission), error(403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED")),
         answer("another 403", &key(permission), Reply::text(403, "text/html", secrets::GOOGLE_MESSAGE)),
@@ -233,13 +246,12 @@ fn what_secret_manager_refuses_is_told_apart() {
             &key("Secret Manager does not understand the request (400); look at the project, the secret and the version"),
             error(400, "INVALID_ARGUMENT", ""),
         ),
-        answer(
-            "credentials that were withdrawn",
-            &key(
-                "Google does not accept the credentials (401); is the service account's key deleted or the account disabled? is this machine's clock right?",
-            ),
-            error(401, "UNAUTHENTICATED", "ACCOUNT_STATE_INVALID"),
-        ),
+        answer("an account that is disabled", &unknown, error(401, "UNAUTHENTICATED", "ACCOUNT_STATE_INVALID")),
+        file("a key that was deleted", &unknown, |google, _| {
+            let mut file = google.service_account();
+            file["private_key"] = strange_key().into();
+            file
+        }),
         answer(
             "a redirect",
             &key("this is no answer of Secret Manager (302); look at secrets.gcp.endpoint"),
@@ -275,7 +287,7 @@ fn whoever_does_not_answer_is_named_after_three_attempts() {
         answer(
             "a flood",
             &unusable("the body is larger than 1048576 bytes"),
-            Reply::endless("application/json", &[b' '; 65_536]),
+            Reply::endless("application/json", " ".repeat(65_536).as_bytes()),
         ),
         row(
             "nobody there",
@@ -321,4 +333,14 @@ fn settings_that_cannot_be_meant_are_refused_before_anybody_is_asked() {
         row("a path", form, named("gcp-sm://../canary")),
         row("a resource name", form, named("gcp-sm://projects/p/secrets/canary")),
     ]);
+}
+
+/// Google's library panics then. Secret Manager could not be asked either.
+#[test]
+fn without_ca_certificates_they_are_asked_for() {
+    let cause = "the credentials cannot be used; are CA certificates there (the package ca-certificates, or SSL_CERT_FILE), and is this machine's clock right?";
+    let said = said(
+        &file("no CA certificates", "", |google, _| google.user()).and(|config| config.env("SSL_CERT_FILE", "/nonexistent")),
+    );
+    assert!(said.ends_with(&format!("\nephemint: FILE: {}\n", key(cause))), "{said}");
 }
