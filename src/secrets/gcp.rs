@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use reqwest::Client;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,10 +74,12 @@ impl SecretManager {
         let versions = self.versions(project, name);
         let accessed: Accessed = self.get(&format!("{versions}/{version}:access"), &proof).await?;
         let wrong = |cause: &str| Unreadable::Wrong(cause.into());
-        let text = String::from_utf8(accessed.payload.bytes()?).map_err(|_| wrong("is not UTF-8 text"))?;
-        let secret = secret_in(&text).map_err(wrong)?;
         // Another version may be the latest by now: the age is asked of the one that was read.
-        let made_at = match accessed.number() {
+        let number = accessed.number().map(ToOwned::to_owned);
+        let bytes = accessed.payload.bytes()?;
+        let text = str::from_utf8(&bytes).map_err(|_| wrong("is not UTF-8 text"))?;
+        let secret = secret_in(text).map_err(wrong)?;
+        let made_at = match number {
             Some(number) => self.made_at(&format!("{versions}/{number}"), &proof).await,
             None => None,
         };
@@ -121,9 +124,10 @@ impl Accessed {
 
 impl Payload {
     /// What was stored, unless it was damaged on its way.
-    fn bytes(&self) -> Result<Vec<u8>, Unreadable> {
+    fn bytes(self) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
         let torn = || Unreadable::Away("Secret Manager's answer was damaged on its way: its checksum does not fit".into());
-        let bytes = STANDARD.decode(&self.data).map_err(|_| torn())?;
+        let data = Zeroizing::new(self.data);
+        let bytes = Zeroizing::new(STANDARD.decode(&*data).map_err(|_| torn())?);
         let fits = self.data_crc32c.as_ref().is_none_or(|sum| *sum == crc32c(&bytes).to_string());
         if fits { Ok(bytes) } else { Err(torn()) }
     }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{io, thread};
+use std::{io, iter, thread};
 
 use google_cloud_auth::build_errors;
 use google_cloud_auth::credentials::{
@@ -20,9 +20,11 @@ use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use url::Url;
 
 use super::super::{Unreadable, local};
 use crate::config::load::Environ;
+use crate::config::secrets::is_this_machine;
 use crate::domain::secret_ref::SecretRef;
 
 const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
@@ -33,6 +35,8 @@ const METADATA_HOST: &str = "GCE_METADATA_HOST";
 const NO_METADATA: &str = "NO_GCE_CHECK";
 /// The project whose quota counts, in place of the one that the credentials belong to.
 const QUOTA_PROJECT: &str = "GOOGLE_CLOUD_QUOTA_PROJECT";
+/// Members of a credential file: where tokens, refresh tokens and client secrets are sent.
+const ENDPOINTS: [&str; 3] = ["token_uri", "token_url", "service_account_impersonation_url"];
 /// Of one token. Leaves most of the ten seconds of a reading to Secret Manager.
 const DEADLINE: Duration = Duration::from_secs(4);
 
@@ -127,6 +131,9 @@ impl Source {
                 ));
             }
         };
+        if let Some(member) = in_the_clear(&json) {
+            return Err(wrong(&format!("{member} is plain http, which would show the secrets on their way; use https")));
+        }
         Ok(Self::File { kind, json })
     }
 
@@ -189,6 +196,14 @@ impl Source {
     }
 }
 
+/// The member that sends what proves an identity over a network without TLS.
+fn in_the_clear(json: &Value) -> Option<&'static str> {
+    let is_open = |url: &Url| url.scheme() == "http" && !is_this_machine(url);
+    let url = |file: &Value, member: &str| Url::parse(file.get(member)?.as_str()?).ok();
+    let files = || iter::once(json).chain(json.get("source_credentials"));
+    ENDPOINTS.into_iter().find(|member| files().filter_map(|file| url(file, member)).any(|url| is_open(&url)))
+}
+
 fn causes(error: &CredentialsError) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |error| (**error).source())
+    iter::successors(error.source(), |error| (**error).source())
 }

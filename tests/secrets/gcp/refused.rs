@@ -111,6 +111,7 @@ fn key(cause: &str) -> String {
 fn credentials_that_are_absent_or_broken_are_told_apart() {
     let credential = |cause: &str| key(&format!("the credential file FOLDER/credentials.json: {cause}"));
     let types = "its type is none of service_account, authorized_user, external_account, impersonated_service_account";
+    let clear = |member: &str| format!("{member} is plain http, which would show the secrets on their way; use https");
     let incomplete = key("the credential file lacks what its type needs; download or create it anew");
     expect(&[
         row(
@@ -136,6 +137,16 @@ fn credentials_that_are_absent_or_broken_are_told_apart() {
         }),
         file("a file without a type", &credential(types), |_, _| json!({"private_key": private_key()})),
         file("a file of another type", &credential(types), |_, _| json!({"type": "canary"})),
+        file("tokens in the clear", &credential(&clear("token_url")), |google, folder| {
+            let mut file = google.federated(&subject(folder));
+            file["token_url"] = "http://sts.example.com/v1/token".into();
+            file
+        }),
+        file("a refresh token in the clear", &credential(&clear("token_uri")), |google, _| {
+            let mut file = google.impersonated(&google.user());
+            file["source_credentials"]["token_uri"] = "http://oauth2.example.com/token".into();
+            file
+        }),
         file("a service account without its name", &incomplete, |google, _| {
             let mut file = google.service_account();
             file.as_object_mut().expect("an object").remove("client_email");
