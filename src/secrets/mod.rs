@@ -89,7 +89,7 @@ impl Sources {
             #[cfg(feature = "azure")]
             azure: azure::KeyVault::new(&settings.azure, environ, outbound.client(DEADLINE)?),
             #[cfg(feature = "gcp")]
-            gcp: gcp::SecretManager::new(&settings.gcp, outbound.client(DEADLINE)?),
+            gcp: gcp::SecretManager::new(&settings.gcp, environ, outbound.client(DEADLINE)?),
         })
     }
 

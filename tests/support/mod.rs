@@ -19,6 +19,7 @@ pub(crate) mod azure;
 mod canary;
 mod client;
 mod config;
+pub(crate) mod google;
 mod introspector;
 mod issuer;
 mod keys;
