@@ -9,7 +9,7 @@ use url::Url;
 
 use super::Check;
 use crate::config::raw::RawSecrets;
-use crate::config::secrets::{Aws, Gcp, Secrets};
+use crate::config::secrets::{Aws, Gcp, Secrets, is_this_machine};
 use crate::domain::secret_ref::SecretRef;
 
 impl Check<'_> {
@@ -52,14 +52,5 @@ impl Check<'_> {
             return None;
         }
         Some(reference)
-    }
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }
