@@ -50,6 +50,13 @@ pub(crate) mod secrets {
     pub(crate) const AZURE_CLIENT_SECRET: &str = "canary-azure-client-secret~0001/+ &=%";
     pub(crate) const AZURE_FEDERATED_TOKEN: &str = "canary-azure-federated.token.0001";
     pub(crate) const AZURE_IDENTITY_HEADER: &str = "canary-azure-identity-header-0001";
+    /// What everything contains that Ephemint proves itself with to a Vault, and every token of the fake one.
+    pub(crate) const VAULT: &str = "canary-vault";
+    pub(crate) const VAULT_TOKEN: &str = "hvs.canary-vault-token-0001";
+    pub(crate) const VAULT_ROLE_ID: &str = "canary-vault-role-id-0001";
+    pub(crate) const VAULT_SECRET_ID: &str = "canary-vault-secret-id-0001";
+    /// Of a service account.
+    pub(crate) const VAULT_JWT: &str = "canary-vault-jwt.eyJhdWQiOlsidmF1bHQiXX0.c2lnbmF0dXJl";
 }
 
 /// Where a marker must not show up.
@@ -116,6 +123,7 @@ impl Canary {
             ("an authorization code", secrets::CODE),
             ("a secret of Azure", secrets::AZURE),
             ("a refresh token", secrets::REFRESH_TOKEN),
+            ("a way into Vault", secrets::VAULT),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }

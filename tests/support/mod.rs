@@ -31,6 +31,7 @@ pub(crate) mod siteverify;
 pub(crate) mod store;
 mod token;
 mod upstream;
+pub(crate) mod vault;
 mod webhook;
 mod wire;
 mod world;
