@@ -1,21 +1,22 @@
 //! HashiCorp Vault and OpenBao.
 
+mod refusals;
+
 use std::fs;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::vault::{Auth, ROLE, Vault, lease, version_2};
-use crate::support::{Canary, Config, End, Issuer, Place, Reply, Responder, Service, Upstream, World, secrets};
+use crate::support::vault::{Auth, Vault, lease, version_2};
+use crate::support::{Config, End, Reply, World, secrets};
 
 /// Where the key is, unless a test says otherwise, and how it is asked for in either version of the engine.
 const KEY: &str = "vault://secret/ephemint/openai#api_key";
-const V1: &str = "secret/ephemint/openai";
-const V2: &str = "secret/data/ephemint/openai";
+const READ_V1: &str = "GET /v1/secret/ephemint/openai";
+const READ: &str = "GET /v1/secret/data/ephemint/openai";
 const LOGIN: &str = "POST /v1/auth/approle/login";
 const LOOKUP: &str = "GET /v1/auth/token/lookup-self";
 const RENEWAL: &str = "POST /v1/auth/token/renew-self";
-const READ: &str = "GET /v1/secret/data/ephemint/openai";
 
 /// A Vault that has the key in version 2.
 fn vault() -> Vault {
@@ -48,7 +49,7 @@ async fn every_login_serves_a_mint_with_a_key_of_either_version_of_the_engine() 
     for auth in [Auth::Token, Auth::AppRole, Auth::Kubernetes] {
         for version in [1, 2] {
             let vault = Vault::start();
-            vault.keep_v1(V1, &fields());
+            vault.keep_v1("secret/ephemint/openai", &fields());
             vault.keep_v2("secret", "ephemint/openai", &fields());
             let world = world(&vault, auth, |config| config.set("secrets.vault.kv_version", &version.to_string()));
             mints_with(&world, secrets::PRIMARY_KEY).await;
@@ -57,8 +58,7 @@ async fn every_login_serves_a_mint_with_a_key_of_either_version_of_the_engine() 
                 Auth::AppRole => LOGIN,
                 Auth::Kubernetes => "POST /v1/auth/kubernetes/login",
             };
-            let read = format!("GET /v1/{}", if version == 1 { V1 } else { V2 });
-            assert_eq!(vault.asked(), [first, &read], "{auth:?}, version {version}");
+            assert_eq!(vault.asked(), [first, if version == 1 { READ_V1 } else { READ }], "{auth:?}, version {version}");
         }
     }
 }
@@ -127,28 +127,6 @@ async fn all_secrets_are_read_with_one_login() {
     assert_eq!((logins, vault.asked().len()), (1, 4), "{:?}", vault.asked());
 }
 
-/// What a start ends with, word for word; nothing of it is a secret.
-#[track_caller]
-fn refusal(config: &Config) -> String {
-    let directory = TempDir::new().expect("a temporary directory");
-    let file = directory.path().join("ephemint.toml");
-    fs::write(&file, config.toml(directory.path())).expect("a file");
-    let output = Service::command(config).args(["serve", "--config"]).arg(&file).output().expect("the binary starts");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!((output.status.code(), &*stdout), (Some(78), ""), "{stderr}");
-    let canary = Canary::new();
-    canary.saw(Place::Log, "stderr", stderr.as_bytes());
-    assert!(canary.complaints().is_empty(), "{:#?}", canary.complaints());
-    let place = format!("ephemint: {}: upstreams.openai.credential.keys[0]: ", file.display());
-    stderr.trim_end().strip_prefix(&place).unwrap_or_else(|| panic!("{place}\n{stderr}")).to_owned()
-}
-
-/// The same with the default configuration as changed by the test.
-fn refused(vault: &Vault, auth: Auth, change: impl FnOnce(Config) -> Config) -> String {
-    let (issuer, upstream) = (Issuer::start(), Upstream::start());
-    refusal(&change(vault.configure(Config::new(&issuer, &upstream), auth, KEY)))
-}
-
 /// A reading that Vault cannot serve now, after which `hook` has run. The next one is a second later, the last one three more.
 fn away(vault: &Vault, hook: impl FnOnce(&mut Vec<String>) + Send + 'static) {
     vault.script_after(READ, sealed(), hook);
@@ -162,6 +140,17 @@ async fn a_vault_that_comes_up_late_is_waited_for() {
     let world = world(&vault, Auth::AppRole, |config| config);
     mints_with(&world, secrets::PRIMARY_KEY).await;
     assert_eq!(vault.asked(), [LOGIN, LOGIN, READ, READ], "a token that was had is used");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_just_closed_is_made_again_at_once() {
+    let vault = vault();
+    for asked in [LOGIN, READ] {
+        vault.script(asked, Reply::raw(Vec::new()).end(End::Reset));
+    }
+    let world = world(&vault, Auth::AppRole, |config| config);
+    mints_with(&world, secrets::PRIMARY_KEY).await;
+    assert_eq!(vault.asked(), [LOGIN, LOGIN, READ, READ]);
 }
 
 #[tokio::test]
@@ -212,7 +201,7 @@ async fn an_outage_of_renewal_leaves_the_token_in_use() {
     vault.tokens_live(8);
     away(&vault, |_| {});
     away(&vault, |_| {});
-    vault.script(RENEWAL, Reply::new(500).end(End::Reset));
+    vault.script(RENEWAL, sealed());
     let world = world(&vault, Auth::AppRole, |config| config);
     mints_with(&world, secrets::PRIMARY_KEY).await;
     assert_eq!(vault.asked(), [LOGIN, READ, READ, RENEWAL, READ]);

@@ -67,6 +67,11 @@ impl Api {
         url
     }
 
+    /// As the operator writes it.
+    fn name(&self) -> &str {
+        self.address.as_str().trim_end_matches('/')
+    }
+
     async fn exchange(&self, mut request: RequestBuilder, token: Option<&Secret>) -> Result<Answer, Unreadable> {
         // Vault's agents and proxies refuse requests without it, as a page of the web cannot set it.
         request = request.header("X-Vault-Request", "true").header(ACCEPT, "application/json");
@@ -76,30 +81,39 @@ impl Api {
         if let Some(token) = token {
             request = request.header("X-Vault-Token", header(token)?);
         }
-        let response = request.send().await.map_err(|error| self.unreached(error))?;
+        let response = send(request).await.map_err(|error| self.unreached(error))?;
         let status = response.status();
         if let Some(cause) = unavailable(status) {
-            return Err(Unreadable::Away(format!("{} {cause} (status {})", self.address, status.as_u16())));
+            return Err(Unreadable::Away(format!("{} {cause} (status {})", self.name(), status.as_u16())));
         }
         match parse_strict(&self.body(response).await?) {
             Ok(Value::Object(body)) => Ok(Answer { status, body }),
             _ if status.is_client_error() => Ok(Answer { status, body: Map::new() }),
-            _ => Err(Unreadable::Away(format!("{} does not answer as Vault does; check secrets.vault.address", self.address))),
+            _ => Err(Unreadable::Away(format!("{} does not answer as Vault does; check secrets.vault.address", self.name()))),
         }
     }
 
     fn unreached(&self, error: reqwest::Error) -> Unreadable {
         let error = error.without_url();
-        Unreadable::Away(format!("{} cannot be reached: {}", self.address, causes(&error)))
+        Unreadable::Away(format!("{} cannot be reached: {}", self.name(), causes(&error)))
     }
 
     async fn body(&self, response: Response) -> Result<Bytes, Unreadable> {
         outbound::body(reqwest::Body::from(response), MAX_BODY).await.map_err(|error| {
             Unreadable::Away(match error {
-                BodyError::TooLarge(_) => format!("{} answers with more than 1 MiB; check secrets.vault.address", self.address),
-                BodyError::Broken(_) => format!("the answer of {} broke off", self.address),
+                BodyError::TooLarge(_) => format!("{} answers with more than 1 MiB; check secrets.vault.address", self.name()),
+                BodyError::Broken(_) => format!("the answer of {} broke off", self.name()),
             })
         })
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, reqwest::Error> {
+    let again = request.try_clone();
+    match (request.send().await, again) {
+        // Most often the server has just closed a connection that was idle, and to ask again does no harm.
+        (Err(error), Some(again)) if error.is_request() && !error.is_timeout() && !error.is_connect() => again.send().await,
+        (outcome, _) => outcome,
     }
 }
 

@@ -189,3 +189,33 @@ fn terms(lease: &Map<String, Value>, life: &str) -> (Option<Duration>, bool) {
     let life = lease.get(life).and_then(Value::as_u64).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     (life, lease.get("renewable").and_then(Value::as_bool).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::{Secret, Token, terms};
+
+    #[test]
+    fn a_token_is_renewed_from_half_its_life_and_is_over_at_its_end() {
+        let token = |seconds: u64, is_renewable: bool| {
+            let lease = json!({ "lease_duration": seconds, "renewable": is_renewable });
+            let (life, is_renewable) = terms(lease.as_object().unwrap(), "lease_duration");
+            Token { secret: Secret::from("t".to_owned()), since: Duration::from_secs(100), life, is_renewable }
+        };
+        let at = |token: &Token, seconds: u64| {
+            (token.is_due(Duration::from_secs(seconds)), token.is_over(Duration::from_secs(seconds)))
+        };
+        let hour = token(3600, true);
+        assert_eq!(
+            [100, 1899, 1900, 3699, 3700].map(|now| at(&hour, now)),
+            [(false, false), (false, false), (true, false), (true, false), (true, true)]
+        );
+        assert_eq!(at(&token(3600, false), 3699), (false, false), "what cannot be renewed is used to its end");
+        for endless in [token(0, true), token(u64::MAX, true)] {
+            assert_eq!(at(&endless, 1_000_000_000), (false, false));
+        }
+    }
+}
