@@ -1,6 +1,7 @@
 //! HashiCorp Vault and OpenBao.
 
 mod refusals;
+mod settings;
 
 use std::fs;
 

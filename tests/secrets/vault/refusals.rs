@@ -70,9 +70,9 @@ impl Case {
     }
 }
 
-/// What a start with exit code 78 says of the key.
+/// What a start with exit code 78 says, one line for each problem, without the place of the file.
 #[track_caller]
-fn refusal(config: &Config) -> String {
+pub(super) fn problems(config: &Config) -> Vec<String> {
     let directory = TempDir::new().expect("a temporary directory");
     let file = directory.path().join("ephemint.toml");
     fs::write(&file, config.toml(directory.path())).expect("a file");
@@ -82,8 +82,19 @@ fn refusal(config: &Config) -> String {
     let canary = Canary::new();
     canary.saw(Place::Log, "stderr", stderr.as_bytes());
     assert!(canary.complaints().is_empty(), "{:#?}", canary.complaints());
-    let place = format!("ephemint: {}: upstreams.openai.credential.keys[0]: {KEY}: ", file.display());
-    stderr.trim_end().strip_prefix(&place).unwrap_or_else(|| panic!("{place}\n{stderr}")).to_owned()
+    let place = format!("ephemint: {}: ", file.display());
+    stderr.lines().map(|line| line.strip_prefix(&place).unwrap_or(line).to_owned()).collect()
+}
+
+/// The one problem, which is with the key.
+#[track_caller]
+fn refusal(config: &Config) -> String {
+    let problems = problems(config);
+    let place = format!("upstreams.openai.credential.keys[0]: {KEY}: ");
+    match problems.as_slice() {
+        [only] => only.strip_prefix(&place).unwrap_or(only).to_owned(),
+        several => several.join("\n"),
+    }
 }
 
 /// A refusal with this in `errors`, and with a secret in it.
