@@ -103,10 +103,10 @@ async fn address_and_namespace_come_from_the_settings_and_else_from_the_environm
 async fn mounts_and_a_path_before_the_api_are_as_they_are_set() {
     let vault = Vault::start();
     vault.script("POST /proxy/v1/auth/teams/voice/login", lease("hvs.canary-vault-scripted", 60));
-    vault.script("GET /proxy/v1/kv-2/data/team%20a/key+1@x", Reply::json(200, &version_2(&fields(), "")));
+    vault.script("GET /proxy/v1/kv-2/team/data/team%20a/key+1@x", Reply::json(200, &version_2(&fields(), "")));
     let world = World::with(|config| {
         vault
-            .configure(config, Auth::AppRole, "vault://kv-2/team a/key+1@x#api_key")
+            .configure(config, Auth::AppRole, "vault://kv-2%2Fteam/team a/key+1@x#api_key")
             .set("secrets.vault.address", &format!("\"{}/proxy\"", vault.address()))
             .set("secrets.vault.auth.mount", r#""teams/voice""#)
     });
