@@ -73,7 +73,7 @@ impl Api {
     }
 
     async fn exchange(&self, mut request: RequestBuilder, token: Option<&Secret>) -> Result<Answer, Unreadable> {
-        // Vault's agents and proxies refuse requests without it, as a page of the web cannot set it.
+        // An agent or proxy of Vault's may refuse requests without it: they could be forged through another service.
         request = request.header("X-Vault-Request", "true").header(ACCEPT, "application/json");
         if let Some(namespace) = &self.namespace {
             request = request.header("X-Vault-Namespace", namespace);
@@ -95,7 +95,11 @@ impl Api {
 
     fn unreached(&self, error: reqwest::Error) -> Unreadable {
         let error = error.without_url();
-        Unreadable::Away(format!("{} cannot be reached: {}", self.name(), causes(&error)))
+        Unreadable::Away(format!(
+            "{} cannot be reached: {}; check secrets.vault.address, the network and, with an authority of your own, SSL_CERT_FILE",
+            self.name(),
+            causes(&error)
+        ))
     }
 
     async fn body(&self, response: Response) -> Result<Bytes, Unreadable> {

@@ -119,7 +119,7 @@ impl Login {
     async fn renewed(&self, token: Token, api: &Api) -> Result<Token, Unreadable> {
         let since = self.now();
         match api.post("auth/token/renew-self", &json!({}), Some(&token.secret)).await {
-            Ok(answer) if answer.status.is_success() => issued(&answer, since),
+            Ok(answer) if answer.status.is_success() => Ok(issued(&answer, since).unwrap_or(token)),
             Ok(_) if matches!(self.auth, VaultAuth::Token(_)) => Ok(Token { is_renewable: false, ..token }),
             Ok(_) => self.log_in(api).await,
             // It is still good; the next reading tries again.

@@ -141,7 +141,7 @@ mod tests {
 
     use super::{Unreadable, Version};
 
-    fn body(value: Value) -> Map<String, Value> {
+    fn body(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -154,17 +154,17 @@ mod tests {
             (json!("yesterday"), None),
             (json!(1_521_685_446), None),
         ] {
-            let answer = body(json!({"data": {"data": {"key": "a\n"}, "metadata": {"created_time": created}}}));
+            let answer = body(&json!({"data": {"data": {"key": "a\n"}, "metadata": {"created_time": created}}}));
             let found = Version::Two.found(&answer, "key").unwrap();
             assert_eq!((found.secret.reveal(), found.made_at), ("a", made_at), "{created}");
         }
-        let answer = body(json!({"data": {"key": "a", "metadata": {"created_time": "2018-03-22T02:24:06Z"}}}));
+        let answer = body(&json!({"data": {"key": "a", "metadata": {"created_time": "2018-03-22T02:24:06Z"}}}));
         assert_eq!(Version::One.found(&answer, "key").unwrap().made_at, None, "version 1 has no such metadata: it is a field");
     }
 
     #[test]
     fn a_field_is_named_as_it_is_written_and_no_other_is_taken_for_it() {
-        let answer = body(json!({"data": {"data": {"a.b": "dotted", "a": {"b": "nested"}, "data": "own"}}}));
+        let answer = body(&json!({"data": {"data": {"a.b": "dotted", "a": {"b": "nested"}, "data": "own"}}}));
         let read = |field: &str| Version::Two.found(&answer, field).map(|found| found.secret.reveal().to_owned());
         assert_eq!((read("a.b"), read("data")), (Ok("dotted".into()), Ok("own".into())));
         assert!(matches!(read("a"), Err(Unreadable::Wrong(cause)) if !cause.contains("nested")));

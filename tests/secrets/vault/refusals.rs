@@ -272,7 +272,7 @@ fn a_vault_that_is_not_there_is_told_of_with_its_address() {
     let vault = vault();
     vault.refuse();
     let (sentence, _) = case(Auth::AppRole, "").sentence(&vault);
-    let expected = "VAULT cannot be reached: client error (Connect): tcp connect error: Connection refused (os error 111)";
+    let expected = "VAULT cannot be reached: client error (Connect): tcp connect error: Connection refused (os error 111); check secrets.vault.address, the network and, with an authority of your own, SSL_CERT_FILE";
     assert_eq!(sentence, expected);
 }
 
