@@ -81,6 +81,11 @@ impl Vault {
         lock(&self.state).kept.insert(format!("/v1/{path}"), answer.clone());
     }
 
+    /// A GET of `path` finds nothing any more.
+    pub(crate) fn forget(&self, path: &str) {
+        lock(&self.state).kept.remove(&format!("/v1/{path}"));
+    }
+
     /// The next request that is `asked` (method and target) is answered with `reply`, once.
     pub(crate) fn script(&self, asked: &str, reply: Reply) {
         self.script_after(asked, reply, |_| {});
@@ -120,8 +125,26 @@ impl Vault {
         self.requests().iter().map(asked).collect()
     }
 
+    /// What was asked first. A running service looks again as soon as it runs, so there may be more.
+    #[track_caller]
+    pub(crate) fn expect_asked(&self, expected: &[&str]) {
+        let asked = self.asked();
+        let is_so = asked.len() >= expected.len() && asked.iter().zip(expected).all(|(asked, expected)| asked == expected);
+        assert!(is_so, "asked {asked:#?}\nexpected {expected:#?}");
+    }
+
+    /// From now on connections are refused.
     pub(crate) fn refuse(&self) {
         self.responder.refuse();
+    }
+
+    pub(crate) fn up(&self) {
+        self.responder.open();
+    }
+
+    /// Takes back every token that there is.
+    pub(crate) fn revoke_all(&self) {
+        lock(&self.state).tokens.clear();
     }
 
     /// The permanent key is `reference`, and Ephemint logs in here.
