@@ -97,7 +97,7 @@ impl Login {
     /// What else may cure a refusal.
     pub(super) fn other_cure(&self) -> String {
         match &self.auth {
-            VaultAuth::Token(reference) => format!(", or put a token that is good where {reference} is"),
+            VaultAuth::Token(reference) => format!(", or put a good token where {reference} is"),
             VaultAuth::AppRole { .. } | VaultAuth::Kubernetes { .. } => String::new(),
         }
     }

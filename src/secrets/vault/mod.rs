@@ -54,7 +54,7 @@ impl Vault {
         }
         Err(Unreadable::Wrong(match answer.status {
             StatusCode::FORBIDDEN => format!(
-                "Vault refuses to let it be read (status 403): have a policy of the token that allows \"read\" on {place}{}",
+                "Vault refuses the reading (status 403): allow \"read\" on {place} in a policy of the token{}",
                 self.login.other_cure()
             ),
             StatusCode::NOT_FOUND => self.version.missing(&answer.body, mount, path),

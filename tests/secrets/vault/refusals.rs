@@ -188,9 +188,9 @@ fn a_reading_that_is_refused_says_what_to_put_right() {
     let large = "a".repeat(64 * 1024 + 1);
     expect_sentences(
         vec![
-            case(Token, "Vault refuses to let it be read (status 403): have a policy of the token that allows \"read\" on secret/data/ephemint/openai, or put a token that is good where env://VAULT_TOKEN is")
+            case(Token, "Vault refuses the reading (status 403): allow \"read\" on secret/data/ephemint/openai in a policy of the token, or put a good token where env://VAULT_TOKEN is")
                 .env("VAULT_TOKEN", "hvs.canary-vault-token-of-yesterday"),
-            case(AppRole, "Vault refuses to let it be read (status 403): have a policy of the token that allows \"read\" on secret/data/ephemint/openai")
+            case(AppRole, "Vault refuses the reading (status 403): allow \"read\" on secret/data/ephemint/openai in a policy of the token")
                 .answered(READ, errors(403, "1 error occurred:\n\t* permission denied\n\n")),
             case(AppRole, "Vault has nothing at ephemint/openai in secret (status 404); correct the path, or set secrets.vault.kv_version = 1 if secret is not of version 2")
                 .answered(READ, Reply::json(404, &json!({"errors": []}))),
