@@ -17,7 +17,7 @@ impl Secret {
     /// The plain text, for the one place that puts it on the wire or into a key.
     #[expect(
         clippy::disallowed_methods,
-        reason = "permanent keys leave only through provider, secrets of sign-in only to the token endpoint or sealed, all others only into a MAC or a digest"
+        reason = "permanent keys leave only through provider, secrets of sign-in only to the token endpoint or sealed, those of a secret manager only to it, all others only into a MAC or a digest"
     )]
     pub(crate) fn reveal(&self) -> &str {
         self.0.expose_secret()
