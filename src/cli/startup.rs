@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{CONFIGURATION, FAILURE, TRIES, complain};
 use crate::config::load::{Environ, Loaded, load};
 use crate::config::{self, Config, Environment, finish};
+use crate::domain::clock::SystemClock;
 use crate::domain::secret_ref::SecretRef;
 use crate::outbound::Outbound;
 use crate::secrets::{self, Sources};
@@ -45,7 +46,8 @@ pub(super) fn from_loaded(loaded: &Loaded, environ: Environ, dotenv: &Environ) -
     let references = config::references(loaded);
     let outbound = Outbound::new().map_err(|error| failed(error.to_string()))?;
     // Absent when they are written wrongly, which is said below with everything else.
-    let sources = config::secrets(loaded).map(|settings| Sources::new(&settings, &environ, &outbound)).transpose();
+    let clock = SystemClock::shared();
+    let sources = config::secrets(loaded).map(|settings| Sources::new(&settings, &environ, &outbound, clock)).transpose();
     let sources = sources.map_err(|error| failed(error.to_string()))?;
     let gathered = sources.as_ref().map(|sources| runtime.block_on(sources.gather(&references))).unwrap_or_default();
     let read = |reference: &SecretRef| {

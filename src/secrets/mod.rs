@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::load::Environ;
 use crate::config::secrets::Secrets;
+use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::outbound::{Outbound, Unbuildable};
@@ -75,15 +76,20 @@ pub(crate) struct Sources {
 impl Sources {
     /// Asks nobody yet.
     #[cfg_attr(
-        not(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")),
-        expect(unused_variables, reason = "without managers nothing is sent")
+        not(feature = "vault"),
+        expect(unused_variables, reason = "Vault's tokens are what ages, and without managers nothing is sent")
     )]
-    pub(crate) fn new(settings: &Secrets, environ: &Arc<Environ>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+    pub(crate) fn new(
+        settings: &Secrets,
+        environ: &Arc<Environ>,
+        outbound: &Outbound,
+        clock: SharedClock,
+    ) -> Result<Self, Unbuildable> {
         Ok(Self {
             environ: environ.clone(),
             poll: settings.poll,
             #[cfg(feature = "vault")]
-            vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?),
+            vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?, clock),
             #[cfg(feature = "aws")]
             aws: aws::Aws::new(&settings.aws, environ, outbound.client(DEADLINE)?),
             #[cfg(feature = "azure")]
@@ -101,12 +107,7 @@ impl Sources {
 
     async fn read_at_leisure(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
         match reference {
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => {
-                let (reference, environ) = (reference.clone(), self.environ.clone());
-                // A file system may hang.
-                let reading = spawn_blocking(move || local::read(&reference, &environ));
-                reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
-            }
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => read_local(reference, &self.environ).await,
             #[cfg(feature = "vault")]
             SecretRef::Vault { mount, path, field } => self.vault.read(mount, path, field).await,
             #[cfg(feature = "aws")]
@@ -164,6 +165,13 @@ impl Sources {
         }
         outcome
     }
+}
+
+/// Reads a secret of this machine, off the runtime: a file system may hang.
+async fn read_local(reference: &SecretRef, environ: &Arc<Environ>) -> Result<Found, Unreadable> {
+    let (reference, environ) = (reference.clone(), environ.clone());
+    let reading = spawn_blocking(move || local::read(&reference, &environ));
+    reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
 }
 
 /// A secret from the text that its place holds. The error says what is wrong with it.

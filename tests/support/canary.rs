@@ -62,6 +62,13 @@ pub(crate) mod secrets {
     pub(crate) const GOOGLE_MESSAGE: &str = "canary-google-message";
     /// What all of these contain.
     pub(crate) const GOOGLE: &str = "canary-google";
+    /// What everything contains that Ephemint proves itself with to a Vault, and every token of the fake one.
+    pub(crate) const VAULT: &str = "canary-vault";
+    pub(crate) const VAULT_TOKEN: &str = "hvs.canary-vault-token-0001";
+    pub(crate) const VAULT_ROLE_ID: &str = "canary-vault-role-id-0001";
+    pub(crate) const VAULT_SECRET_ID: &str = "canary-vault-secret-id-0001";
+    /// Of a service account.
+    pub(crate) const VAULT_JWT: &str = "canary-vault-jwt.eyJhdWQiOlsidmF1bHQiXX0.c2lnbmF0dXJl";
 }
 
 /// Where a marker must not show up.
@@ -130,6 +137,7 @@ impl Canary {
             ("a refresh token", secrets::REFRESH_TOKEN),
             ("a credential of AWS", secrets::AWS),
             ("a secret of Google", secrets::GOOGLE),
+            ("a way into Vault", secrets::VAULT),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }

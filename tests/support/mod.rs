@@ -32,6 +32,7 @@ pub(crate) mod siteverify;
 pub(crate) mod store;
 mod token;
 mod upstream;
+pub(crate) mod vault;
 mod webhook;
 mod wire;
 mod world;
