@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::load::Environ;
 use crate::config::secrets::Secrets;
@@ -37,7 +37,9 @@ const A_DAY: Duration = Duration::from_hours(24);
 const SETTLE: Duration = Duration::from_millis(50);
 /// Most readings until a file is taken for written.
 const READINGS: usize = 10;
-/// Before the second and the third attempt at the start: together within half a minute.
+/// At the start nothing is tried any more after so long: together with the last attempt, within half a minute.
+const LATEST: Duration = Duration::from_secs(15);
+/// Before the second and the third attempt at the start.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A secret as it is where the reference names it.
@@ -155,9 +157,10 @@ impl Sources {
     }
 
     async fn read_at_start(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
+        let start = Instant::now();
         let mut outcome = self.read(reference).await;
         for pause in PAUSES {
-            if !matches!(outcome, Err(Unreadable::Away(_))) {
+            if !matches!(outcome, Err(Unreadable::Away(_))) || start.elapsed() > LATEST {
                 break;
             }
             sleep(pause).await;

@@ -23,9 +23,9 @@ impl Check<'_> {
         Some(Secrets { poll, vault: vault?, aws: aws?, azure: azure?, gcp: gcp? })
     }
 
-    /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone.
+    /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone: for an agent beside this process, in prod too.
     pub(super) fn base(&mut self, key: &str, text: &str) -> Option<Url> {
-        let url = self.url(key, text)?;
+        let url = self.any_url(key, text)?;
         if url.scheme() == "http" && !is_this_machine(&url) {
             self.problem(key, "plain http would show the secrets on their way; use https");
             return None;
