@@ -42,13 +42,13 @@ pub(super) fn run(arguments: &CheckArguments, environ: &Environ) -> u8 {
 
 fn findings(arguments: &CheckArguments, ready: Ready) -> Vec<Finding> {
     let Ready { config, sources, open, runtime, outbound, environ, made_at } = ready;
+    let (clock, offline) = (SystemClock::shared(), arguments.offline);
     let other = arguments.against.as_deref().map(|path| {
         let loaded = load(Some(path), &environ);
         let settings = config::secrets(&loaded);
-        let sources = settings.and_then(|settings| Sources::new(&settings, &environ, &outbound).ok());
+        let sources = settings.and_then(|settings| Sources::new(&settings, &environ, &outbound, clock.clone()).ok());
         Other { loaded, sources, environ: environ.clone(), stand_in }
     });
-    let (clock, offline) = (SystemClock::shared(), arguments.offline);
     let seen = check::see(&config, offline);
     let setup = Setup { config, sources, outbound, clock, seen, open, made_at, offline, other };
     let findings = runtime.block_on(check::run(setup));

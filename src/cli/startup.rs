@@ -11,6 +11,7 @@ use super::{CONFIGURATION, FAILURE, TRIES, complain};
 use crate::config::check::Tries;
 use crate::config::load::{Environ, Loaded, load};
 use crate::config::{self, Config, Environment, Problems, finish};
+use crate::domain::clock::SystemClock;
 use crate::domain::ids::hex;
 use crate::domain::secret::{Secret, Sha256};
 use crate::domain::secret_ref::SecretRef;
@@ -108,7 +109,8 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
     let references = config::references(loaded);
     let outbound = Outbound::new().map_err(|error| NotReady::Failure(error.to_string()))?;
     // Absent when they are written wrongly, which is said below with everything else.
-    let sources = config::secrets(loaded).map(|settings| Sources::new(&settings, &environ, &outbound)).transpose();
+    let clock = SystemClock::shared();
+    let sources = config::secrets(loaded).map(|settings| Sources::new(&settings, &environ, &outbound, clock)).transpose();
     let sources = sources.map_err(|error| NotReady::Failure(error.to_string()))?;
     let asked = sources.as_ref().filter(|_| !manner.offline);
     let gathered = asked.map(|sources| runtime.block_on(sources.gather(&references, manner.pauses))).unwrap_or_default();

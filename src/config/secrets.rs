@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::raw::EntraKind;
 use crate::domain::secret_ref::SecretRef;
@@ -65,4 +65,14 @@ pub(crate) struct Entra {
     pub(crate) client_secret: Option<SecretRef>,
     pub(crate) federated_token: Option<SecretRef>,
     pub(crate) authority: Option<Url>,
+}
+
+/// Whether what is sent there never leaves this machine.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) enum SecretRef {
     File(PathBuf),
     /// `file://$CREDENTIALS_DIRECTORY/name`: of the unit, by systemd's `LoadCredential=`
     Unit(String),
-    /// `vault://mount/path#field`
+    /// `vault://mount/path#field`; a slash within the mount is written `%2F`.
     Vault { mount: String, path: String, field: String },
     /// `aws-sm://name-or-arn#json-field`; without a field, the secret as a whole
     Aws { id: String, field: Option<String> },
@@ -32,6 +32,8 @@ const AZURE: &str =
     "azure-kv:// takes the name of the vault and of the secret (letters, digits, -), for example azure-kv://my-vault/openai-key";
 const GCP: &str =
     "gcp-sm:// takes the project, the secret and, if not the latest, the version, for example gcp-sm://my-project/openai-key";
+/// Within the mount of a Vault, where a plain one ends it.
+const SLASH: &str = "%2F";
 
 impl SecretRef {
     /// Reads a reference. The error says what is wrong and how to write it, and never repeats `text`: it may be the secret itself.
@@ -69,9 +71,10 @@ fn file(path: &str) -> Option<SecretRef> {
 fn vault(text: &str) -> Option<SecretRef> {
     let (place, field) = text.split_once('#')?;
     let (mount, path) = place.split_once('/')?;
-    let is_path = path.split('/').all(|step| is_made_of(step, b"._-@+=: ") && !is_relative(step));
-    let fits = is_made_of(mount, b"._-") && !is_relative(mount) && is_path && is_field(field);
-    fits.then(|| SecretRef::Vault { mount: mount.into(), path: path.into(), field: field.into() })
+    let mount = mount.replace(SLASH, "/");
+    let has_steps = |text: &str, others: &[u8]| text.split('/').all(|step| is_made_of(step, others) && !is_relative(step));
+    let fits = has_steps(&mount, b"._-") && has_steps(path, b"._-@+=: ") && is_field(field);
+    fits.then(|| SecretRef::Vault { mount, path: path.into(), field: field.into() })
 }
 
 /// AWS Secrets Manager, API reference, `CreateSecret`: a name has letters, digits and `/_+=.@-`; an ARN has `:` too.
@@ -114,7 +117,7 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "env://{name}"),
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::Unit(name) => write!(f, "file://$CREDENTIALS_DIRECTORY/{name}"),
-            Self::Vault { mount, path, field } => write!(f, "vault://{mount}/{path}#{field}"),
+            Self::Vault { mount, path, field } => write!(f, "vault://{}/{path}#{field}", mount.replace('/', SLASH)),
             Self::Aws { id, field: Some(field) } => write!(f, "aws-sm://{id}#{field}"),
             Self::Aws { id, field: None } => write!(f, "aws-sm://{id}"),
             Self::Azure { vault, name } => write!(f, "azure-kv://{vault}/{name}"),
@@ -145,6 +148,10 @@ mod tests {
             "vault://secret/canary#",
             "vault://secret/../sys/canary#a",
             "vault://secret//canary#a",
+            "vault://secret%2F/canary#a",
+            "vault://%2Fsecret/canary#a",
+            "vault://..%2Fsys/canary#a",
+            "vault://secret%2e/canary#a",
             "vault://secret/canary?x=1#a",
             "aws-sm://",
             "aws-sm://canary#",
@@ -171,6 +178,7 @@ mod tests {
             "file://$CREDENTIALS_DIRECTORY/openai-key",
             "vault://secret/ephemint/openai#api_key",
             "vault://kv-2/a/b c/d#data.key",
+            "vault://kv%2Fteam-a/openai#key",
             "aws-sm://ephemint/openai",
             "aws-sm://arn:aws:secretsmanager:eu-west-1:123456789012:secret:openai-AbCdEf#api_key",
             "azure-kv://my-vault/openai-key",

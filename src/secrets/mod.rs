@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::load::Environ;
 use crate::config::secrets::Secrets;
+use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::outbound::{Outbound, Unbuildable};
@@ -36,7 +37,9 @@ const A_DAY: Duration = Duration::from_hours(24);
 const SETTLE: Duration = Duration::from_millis(50);
 /// Most readings until a file is taken for written.
 const READINGS: usize = 10;
-/// Before the second and the third attempt at the start: together within half a minute.
+/// At the start nothing is tried any more after so long: together with the last attempt, within half a minute.
+const LATEST: Duration = Duration::from_secs(15);
+/// Before the second and the third attempt at the start.
 pub(crate) const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A secret as it is where the reference names it.
@@ -75,21 +78,26 @@ pub(crate) struct Sources {
 impl Sources {
     /// Asks nobody yet.
     #[cfg_attr(
-        not(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")),
-        expect(unused_variables, reason = "without managers nothing is sent")
+        not(feature = "vault"),
+        expect(unused_variables, reason = "Vault's tokens are what ages, and without managers nothing is sent")
     )]
-    pub(crate) fn new(settings: &Secrets, environ: &Arc<Environ>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+    pub(crate) fn new(
+        settings: &Secrets,
+        environ: &Arc<Environ>,
+        outbound: &Outbound,
+        clock: SharedClock,
+    ) -> Result<Self, Unbuildable> {
         Ok(Self {
             environ: environ.clone(),
             poll: settings.poll,
             #[cfg(feature = "vault")]
-            vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?),
+            vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?, clock),
             #[cfg(feature = "aws")]
             aws: aws::Aws::new(&settings.aws, environ, outbound.client(DEADLINE)?),
             #[cfg(feature = "azure")]
             azure: azure::KeyVault::new(&settings.azure, environ, outbound.client(DEADLINE)?),
             #[cfg(feature = "gcp")]
-            gcp: gcp::SecretManager::new(&settings.gcp, outbound.client(DEADLINE)?),
+            gcp: gcp::SecretManager::new(&settings.gcp, environ, outbound.client(DEADLINE)?),
         })
     }
 
@@ -101,12 +109,7 @@ impl Sources {
 
     async fn read_at_leisure(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
         match reference {
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => {
-                let (reference, environ) = (reference.clone(), self.environ.clone());
-                // A file system may hang.
-                let reading = spawn_blocking(move || local::read(&reference, &environ));
-                reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
-            }
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => read_local(reference, &self.environ).await,
             #[cfg(feature = "vault")]
             SecretRef::Vault { mount, path, field } => self.vault.read(mount, path, field).await,
             #[cfg(feature = "aws")]
@@ -158,9 +161,10 @@ impl Sources {
     }
 
     async fn read_again(&self, reference: &SecretRef, pauses: &[Duration]) -> Result<Found, Unreadable> {
+        let start = Instant::now();
         let mut outcome = self.read(reference).await;
         for &pause in pauses {
-            if !matches!(outcome, Err(Unreadable::Away(_))) {
+            if !matches!(outcome, Err(Unreadable::Away(_))) || start.elapsed() > LATEST {
                 break;
             }
             sleep(pause).await;
@@ -168,6 +172,13 @@ impl Sources {
         }
         outcome
     }
+}
+
+/// Reads a secret of this machine, off the runtime: a file system may hang.
+async fn read_local(reference: &SecretRef, environ: &Arc<Environ>) -> Result<Found, Unreadable> {
+    let (reference, environ) = (reference.clone(), environ.clone());
+    let reading = spawn_blocking(move || local::read(&reference, &environ));
+    reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
 }
 
 /// A secret from the text that its place holds. The error says what is wrong with it.

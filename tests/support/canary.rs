@@ -52,6 +52,23 @@ pub(crate) mod secrets {
     pub(crate) const AZURE_CLIENT_SECRET: &str = "canary-azure-client-secret~0001/+ &=%";
     pub(crate) const AZURE_FEDERATED_TOKEN: &str = "canary-azure-federated.token.0001";
     pub(crate) const AZURE_IDENTITY_HEADER: &str = "canary-azure-identity-header-0001";
+    /// What every access token of the fake Google contains.
+    pub(crate) const GOOGLE_TOKEN: &str = "canary-google-token";
+    pub(crate) const GOOGLE_CLIENT_SECRET: &str = "canary-google-client-secret";
+    pub(crate) const GOOGLE_REFRESH_TOKEN: &str = "1//canary-google-refresh-token";
+    /// Of the cluster, where a workload's identity is federated.
+    pub(crate) const GOOGLE_SUBJECT_TOKEN: &str = "canary-google-subject-token";
+    /// In every error of the fake Google.
+    pub(crate) const GOOGLE_MESSAGE: &str = "canary-google-message";
+    /// What all of these contain.
+    pub(crate) const GOOGLE: &str = "canary-google";
+    /// What everything contains that Ephemint proves itself with to a Vault, and every token of the fake one.
+    pub(crate) const VAULT: &str = "canary-vault";
+    pub(crate) const VAULT_TOKEN: &str = "hvs.canary-vault-token-0001";
+    pub(crate) const VAULT_ROLE_ID: &str = "canary-vault-role-id-0001";
+    pub(crate) const VAULT_SECRET_ID: &str = "canary-vault-secret-id-0001";
+    /// Of a service account.
+    pub(crate) const VAULT_JWT: &str = "canary-vault-jwt.eyJhdWQiOlsidmF1bHQiXX0.c2lnbmF0dXJl";
 }
 
 /// Where a marker must not show up.
@@ -119,6 +136,8 @@ impl Canary {
             ("a secret of Azure", secrets::AZURE),
             ("a refresh token", secrets::REFRESH_TOKEN),
             ("a credential of AWS", secrets::AWS),
+            ("a secret of Google", secrets::GOOGLE),
+            ("a way into Vault", secrets::VAULT),
         ] {
             canary.guard(name, value, Scope::Everywhere);
         }

@@ -111,6 +111,12 @@ impl Config {
         self
     }
 
+    /// The process does not have this variable.
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// Shell commands that the service's process runs before it becomes the service, for example `ulimit -n 64`.
     pub(crate) fn shell(mut self, commands: &str) -> Self {
         self.shell = Some(commands.to_owned());

@@ -234,6 +234,15 @@ impl Check<'_> {
     }
 
     fn url(&mut self, key: &str, text: &str) -> Option<Url> {
+        let url = self.any_url(key, text)?;
+        if url.scheme() == "http" && self.environment == Environment::Prod && key != "server.public_url" {
+            self.problem(key, "plain http is refused in prod; use https (or environment = \"dev\" on your own machine)");
+            return None;
+        }
+        Some(url)
+    }
+
+    fn any_url(&mut self, key: &str, text: &str) -> Option<Url> {
         let Ok(url) = Url::parse(text) else {
             self.problem(key, "must be a URL, for example \"https://login.example.com/\"");
             return None;
@@ -243,9 +252,6 @@ impl Check<'_> {
             "https" | "http" if url.host().is_none() => Some("has no host"),
             "https" | "http" if has_user => Some("must not hold a user name or password"),
             "https" | "http" if url.query().is_some() || url.fragment().is_some() => Some("must not have a query or a fragment"),
-            "http" if self.environment == Environment::Prod && key != "server.public_url" => {
-                Some("plain http is refused in prod; use https (or environment = \"dev\" on your own machine)")
-            }
             "https" | "http" => None,
             _ => Some("must begin with https://"),
         };

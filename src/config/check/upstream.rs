@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Check;
 use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind};
-use crate::config::{Credential, FirstKey, Keys, Subject, Upstream, Workload};
+use crate::config::{Credential, Environment, FirstKey, Keys, Subject, Upstream, Workload};
 
 const MOST_KEYS: usize = 8;
 const A_DAY: u64 = 86_400;
@@ -117,7 +117,11 @@ impl Check<'_> {
         };
         let identity_provider_id = id("identity_provider_id", raw.identity_provider_id.as_ref());
         let service_account_id = id("service_account_id", raw.service_account_id.as_ref());
-        let auth_url = self.base(&format!("{key}.auth_url"), raw.auth_url.as_deref().unwrap_or(AUTH_URL));
+        let auth_url_key = format!("{key}.auth_url");
+        let auth_url = self.base(&auth_url_key, raw.auth_url.as_deref().unwrap_or(AUTH_URL));
+        if self.environment == Environment::Prod && auth_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            self.problem(auth_url_key, "plain http is refused in prod; use https");
+        }
         let subject = self.subject(&format!("{key}.subject"), raw.subject.as_ref().unwrap_or(&RawSubject::default()));
         Some(Workload {
             auth_url: auth_url?,

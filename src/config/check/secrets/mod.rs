@@ -10,7 +10,7 @@ use url::Url;
 
 use super::Check;
 use crate::config::raw::RawSecrets;
-use crate::config::secrets::{Gcp, Secrets};
+use crate::config::secrets::{Gcp, Secrets, is_this_machine};
 use crate::domain::secret_ref::SecretRef;
 
 impl Check<'_> {
@@ -23,9 +23,9 @@ impl Check<'_> {
         Some(Secrets { poll, vault: vault?, aws: aws?, azure: azure?, gcp: gcp? })
     }
 
-    /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone.
+    /// Where a manager is. Secrets come from there, so plain HTTP is for this machine alone: for an agent beside this process, in prod too.
     pub(super) fn base(&mut self, key: &str, text: &str) -> Option<Url> {
-        let url = self.url(key, text)?;
+        let url = self.any_url(key, text)?;
         if url.scheme() == "http" && !is_this_machine(&url) {
             self.problem(key, "plain http would show the secrets on their way; use https");
             return None;
@@ -44,14 +44,5 @@ impl Check<'_> {
             return None;
         }
         Some(reference)
-    }
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawVault {
-    /// Where it is, for example https://vault.example.com:8200. Default: the environment variable VAULT_ADDR.
+    /// Where it is, for example `https://vault.example.com:8200`. Default: the environment variable VAULT_ADDR.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<String>,
     /// Namespace (Vault Enterprise, OpenBao). Default: the environment variable VAULT_NAMESPACE.
