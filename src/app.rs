@@ -124,7 +124,7 @@ pub(crate) struct App {
 
 impl App {
     /// Builds every stage and binds both listeners. Must run inside the process's runtime, which then keeps issuers' keys fresh.
-    pub(crate) fn build(config: Config, sources: Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
+    pub(crate) fn build(config: Config, sources: &Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
         let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams, &config.profiles, &clock)?);
@@ -142,7 +142,7 @@ impl App {
         let store = Store::open(config.store, &metrics)?;
         let bindings = Arc::new(Bindings::new(&store, &clock)?);
         let auditor = Arc::new(Auditor::open(config.audit, metrics.clone())?);
-        let credentials = Credentials::start(&upstreams, config.followed, &sources, &outbound, &auditor, &clock, &metrics)?;
+        let credentials = Credentials::start(&upstreams, config.followed, sources, &outbound, &auditor, &clock, &metrics)?;
         let calls = Calls::new(upstreams.clone(), &outbound, clock.clone())?;
         let stages = Arc::new(Stages {
             mints: mint_counters(&policy, &metrics),

@@ -33,7 +33,7 @@ pub(super) fn serve(ready: Ready, more: MoreRoutes, started: impl FnOnce(&App)) 
         tracing::warn!(%reference, "everybody on this machine may read this file; take the permission from others (chmod o-r, or defaultMode in Kubernetes)");
     }
     let outcome = runtime.block_on(async {
-        let app = App::build(config, sources, more)?;
+        let app = App::build(config, &sources, more)?;
         hardening::hide_memory();
         // Before anybody is told that it runs: whoever hears that may end it.
         let signals = Signals::listen()?;

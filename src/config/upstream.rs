@@ -23,7 +23,7 @@ pub(crate) struct Upstream {
 /// How Ephemint proves itself to an upstream.
 pub(crate) enum Credential {
     Keys(Keys),
-    Workload(Workload),
+    Workload(Box<Workload>),
 }
 
 /// Permanent keys.

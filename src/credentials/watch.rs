@@ -233,7 +233,8 @@ impl Watch {
             }
             return;
         };
-        if !self.patience.is_over() && !(is_asked && self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN)) {
+        let is_worth_it = self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN);
+        if !(self.patience.is_over() || is_asked && is_worth_it) {
             return;
         }
         self.patience.grow();

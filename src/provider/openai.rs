@@ -138,7 +138,9 @@ impl Endpoint {
     async fn next(&self, refused: &[Arc<Key>], failure: &Failure, deadline: Instant) -> Option<Arc<Key>> {
         let ring = &self.shared.ring;
         match ring.pick(refused) {
-            None if failure.kind == Kind::AuthFailed => ring.renewed(refused, deadline).await,
+            None if failure.kind == Kind::AuthFailed => {
+                ring.renewed(refused, deadline).await.or_else(|| ring.last_resort(refused))
+            }
             next => next,
         }
     }

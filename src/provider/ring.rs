@@ -93,8 +93,17 @@ impl Ring {
     /// nobody is refused for what the upstream said to others.
     pub(crate) fn pick(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
         let now = self.clock.steady();
-        let usable = || self.usable().filter(|key| !tried.iter().any(|tried| Arc::ptr_eq(tried, key)));
-        usable().find(|key| !key.rests(now)).or_else(|| usable().find(|_| tried.is_empty()))
+        let awake = self.untried(tried).find(|key| !key.rests(now));
+        awake.or_else(|| self.untried(tried).find(|_| tried.is_empty()))
+    }
+
+    /// When there is nothing else left to save a request with: one that rests, if it was not tried.
+    pub(super) fn last_resort(&self, tried: &[Arc<Key>]) -> Option<Arc<Key>> {
+        self.untried(tried).next()
+    }
+
+    fn untried(&self, tried: &[Arc<Key>]) -> impl Iterator<Item = Arc<Key>> {
+        self.usable().filter(|key| !tried.iter().any(|tried| Arc::ptr_eq(tried, key)))
     }
 
     /// Every credential, those that rest too.

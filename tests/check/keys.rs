@@ -32,7 +32,7 @@ fn one_that_speaks_plainly() -> (SocketAddr, JoinHandle<()>) {
     (address, answering)
 }
 
-fn listing(shutdown: Option<String>) -> Reply {
+fn listing(shutdown: Option<&str>) -> Reply {
     Reply::json(200, &json!({"data": [{"id": "gpt-realtime-2.1", "shutdown_date": shutdown}]}))
 }
 
@@ -92,7 +92,7 @@ fn models_are_looked_up() {
         (90, "warning", "shut down soon (on"),
         (91, "ok", "there until"),
     ] {
-        upstream.answer_probes(listing(Some(day(days))));
+        upstream.answer_probes(listing(Some(&day(days))));
         check(&config).expect("model", outcome, cause, "");
     }
     upstream.answer_probes(listing(None));

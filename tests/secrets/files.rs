@@ -199,7 +199,7 @@ async fn a_key_can_be_tried_with_a_mint_or_not_at_all() {
 #[tokio::test]
 async fn an_old_key_and_one_of_a_user_are_warned_about() {
     let file = KeyFile::holding("sk-canary-permanent-key-of-a-user");
-    let age = std::time::SystemTime::now() - std::time::Duration::from_secs(91 * 86_400);
+    let age = std::time::SystemTime::now() - std::time::Duration::from_hours(91 * 24);
     std::fs::File::options().write(true).open(file.path()).unwrap().set_modified(age).unwrap();
     let world = file.world(|config| config);
     eventually("its age is noticed", 5, async || is_logged(&world.service, "a permanent key is old").then_some(())).await;

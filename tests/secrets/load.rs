@@ -40,7 +40,9 @@ async fn fifty_rotations_under_two_hundred_mints_a_second_lose_none() {
         let next = key(100 + rotation);
         if rotation % BAD == 0 {
             file.write(&next);
-            let is_refused = async || (entries(&world.service, "new_key_refused").len() as u32 >= rotation / BAD).then_some(());
+            let is_refused = async || {
+                (entries(&world.service, "new_key_refused").len() >= usize::try_from(rotation / BAD).unwrap()).then_some(())
+            };
             eventually("the bad key is refused", 5, is_refused).await;
             continue;
         }

@@ -40,7 +40,8 @@ fn key(number: u32) -> String {
 /// First 8 hex digits of the SHA-256.
 fn fingerprint(key: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, ..] = *digest.as_ref() else { panic!("a digest has 32 bytes") };
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
 /// A folder with a key in a file that nobody else may read.

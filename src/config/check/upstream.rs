@@ -68,7 +68,7 @@ impl Check<'_> {
         }
         match raw.kind {
             ApiKey => self.keys(key, raw).map(Credential::Keys),
-            WorkloadIdentity => self.workload(key, raw).map(Credential::Workload),
+            WorkloadIdentity => Some(Credential::Workload(Box::new(self.workload(key, raw)?))),
         }
     }
 
@@ -163,13 +163,13 @@ impl Check<'_> {
             SubjectKind::Kubernetes => {
                 self.local(&format!("{key}.token"), raw.token.as_deref().unwrap_or(SERVICE_ACCOUNT)).map(Subject::Token)
             }
-            SubjectKind::File => match &raw.token {
-                Some(text) => self.local(&format!("{key}.token"), text).map(Subject::Token),
-                None => {
+            SubjectKind::File => {
+                let Some(text) = &raw.token else {
                     self.problem(format!("{key}.token"), "name the file that holds the token, for example \"file:///run/token\"");
-                    None
-                }
-            },
+                    return None;
+                };
+                self.local(&format!("{key}.token"), text).map(Subject::Token)
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) struct RawCredential {
     /// workload_identity: what is traded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<RawSubject>,
-    /// workload_identity: where it is traded. Default: https://auth.openai.com/oauth/token.
+    /// workload_identity: where it is traded. Default: `https://auth.openai.com/oauth/token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth_url: Option<String>,
 }
@@ -146,7 +146,7 @@ pub(crate) struct RawSubject {
     /// kubernetes, file: reference to the token. Default for kubernetes: file:///var/run/secrets/openai.com/serviceaccount/token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// azure, google: whom the token is for. Default: https://api.openai.com/v1.
+    /// azure, google: whom the token is for. Default: `https://api.openai.com/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audience: Option<String>,
     /// azure: client id of a user-assigned identity.
