@@ -145,7 +145,7 @@ impl Config {
 pub(crate) fn secret(value: &str) -> Value {
     json!({
         "value": value,
-        "id": "https://my-vault.vault.azure.net/secrets/openai-key/4387e9f3d6e14c459867679a90fd0f79",
+        "id": "https://my-vault.vault.azure.net/secrets/openai-key/4387e9f3d6e14c459867679a90fd0f79", // ephemint:allow
         "attributes": {"enabled": true, "created": 1_493_938_410, "updated": 1_493_938_410, "recoveryLevel": "Recoverable+Purgeable"},
     })
 }
