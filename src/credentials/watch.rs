@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::Care;
@@ -35,9 +34,23 @@ pub(super) struct Watch {
     candidate: Option<Candidate>,
     /// Pauses between questions about the key in use, while it is refused.
     patience: Patience,
+    /// Whether the key in use was refused, as far as that is written down.
+    is_resting: bool,
     /// What was logged last about the source.
     told: Option<String>,
     warned_at: Option<Instant>,
+}
+
+/// Why there is something to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    Due,
+    /// A request has run out of keys.
+    Asked,
+    /// A key was refused, and requests go on with another one.
+    Refused,
+    /// An operator wants everything to be tried at once.
+    Reloaded,
 }
 
 /// A new value that was not adopted.
@@ -95,6 +108,7 @@ impl Watch {
             looked_at: None,
             candidate: None,
             patience,
+            is_resting: false,
             told: None,
             warned_at: None,
         }
@@ -102,42 +116,46 @@ impl Watch {
 
     /// For as long as the process lives.
     pub(super) async fn run(mut self) {
-        let mut asked = self.care.upstream.ring().asked();
+        let ring = self.care.upstream.ring();
+        let (mut asked, mut refusals) = (ring.asked(), ring.refusals());
         let mut reload = self.care.inner.reload.subscribe();
-        let mut is_asked = false;
+        let mut woken = Woken::Due;
         loop {
             let number = *asked.borrow_and_update();
-            if Instant::now() >= self.look_at || is_asked && self.is_worth_a_look() {
+            let is_worth_a_look = match woken {
+                Woken::Due => false,
+                // A manager is not asked as often as requests come.
+                Woken::Asked | Woken::Refused => {
+                    !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
+                }
+                Woken::Reloaded => true,
+            };
+            if is_worth_a_look || Instant::now() >= self.look_at {
                 self.look().await;
                 self.looked_at = Some(Instant::now());
                 self.look_at = Instant::now() + self.sources.interval(&self.reference);
             }
-            self.revive(is_asked).await;
+            self.revive(matches!(woken, Woken::Asked | Woken::Reloaded)).await;
             self.warn_of_age();
             self.care.show();
-            let ring = self.care.upstream.ring();
-            ring.answer(self.care.slot(), number);
-            is_asked = self.wait(&mut asked, &mut reload).await;
-        }
-    }
-
-    /// A manager is not asked as often as requests come.
-    fn is_worth_a_look(&self) -> bool {
-        !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
-    }
-
-    /// Until something is due. Whether somebody asked: a request, or an operator, for whom everything is tried again at once.
-    async fn wait(&mut self, asked: &mut Receiver<u64>, reload: &mut Receiver<u64>) -> bool {
-        let refused = self.care.slot().key().is_some_and(|key| key.is_refused());
-        let due = if refused { self.look_at.min(self.patience.next) } else { self.look_at };
-        tokio::select! {
-            () = sleep_until(due) => false,
-            _ = asked.changed() => true,
-            _ = reload.changed() => {
-                (self.look_at, self.candidate) = (Instant::now(), None);
-                true
+            self.care.upstream.ring().answer(self.care.slot(), number);
+            woken = tokio::select! {
+                () = sleep_until(self.due()) => Woken::Due,
+                _ = asked.changed() => Woken::Asked,
+                _ = refusals.changed() => Woken::Refused,
+                _ = reload.changed() => Woken::Reloaded,
+            };
+            if woken == Woken::Reloaded {
+                // What was refused is tried again at once.
+                self.candidate = None;
             }
         }
+    }
+
+    /// When something is to be done next.
+    fn due(&self) -> Instant {
+        let is_refused = self.care.slot().key().is_some_and(|key| key.is_refused());
+        if is_refused { self.look_at.min(self.patience.next) } else { self.look_at }
     }
 
     /// Reads the source, and puts a new value in use if the upstream accepts it.
@@ -225,16 +243,27 @@ impl Watch {
         }
     }
 
-    /// Asks the upstream about a key that it refused, ever less often; at once when a request has just run out of keys.
+    /// Asks the upstream about a key that it refused, ever less often; at once when a request has just run out of keys. Where nothing can be
+    /// asked, the next request is the question, as seldom.
     async fn revive(&mut self, is_asked: bool) {
         let Some(key) = self.care.slot().key().filter(|key| key.is_refused()) else {
+            self.is_resting = false;
             if self.patience.since.elapsed() > PROVEN {
                 self.patience = Patience::new();
             }
             return;
         };
+        let can_ask = self.care.upstream.question().is_some();
+        if !std::mem::replace(&mut self.is_resting, true) {
+            self.care.count("rested");
+            let cause = self.care.slot().history().last_failure.as_ref().map(|(_, cause)| cause.clone());
+            self.care.record("rested", cause.as_deref(), None, "").await;
+            if !can_ask {
+                self.patience.grow();
+            }
+        }
         let is_worth_it = self.patience.asked_at.is_none_or(|at| at.elapsed() >= AGAIN);
-        if !(self.patience.is_over() || is_asked && is_worth_it) {
+        if !(self.patience.is_over() || can_ask && is_asked && is_worth_it) {
             return;
         }
         self.patience.grow();
@@ -242,11 +271,8 @@ impl Watch {
             Verdict::Good => {
                 key.accepted();
                 self.patience.since = Instant::now();
-                tracing::warn!(
-                    upstream = self.care.name(),
-                    key = &**key.fingerprint(),
-                    "the upstream accepts a key again that it had refused"
-                );
+                let name = &**key.fingerprint();
+                tracing::warn!(upstream = self.care.name(), key = name, "the upstream accepts a key again that it had refused");
                 self.care.count("accepted_again");
                 self.care.record("accepted_again", None, None, "").await;
             }

@@ -26,6 +26,8 @@ pub(crate) struct Ring {
     rotate_on_rate_limit: bool,
     /// Counts requests to look whether there is something new.
     asked: watch::Sender<u64>,
+    /// Counts credentials that began to rest because the upstream refused them.
+    refusals: watch::Sender<u64>,
     answered: Notify,
     clock: SharedClock,
 }
@@ -84,6 +86,7 @@ impl Ring {
             preferred: AtomicUsize::new(0),
             rotate_on_rate_limit: matches!(&settings.credential, Credential::Keys(keys) if keys.rotate_on_rate_limit),
             asked: watch::channel(0).0,
+            refusals: watch::channel(0).0,
             answered: Notify::new(),
             clock: clock.clone(),
         })
@@ -122,7 +125,7 @@ impl Ring {
                 cause,
                 "the upstream refuses a credential; it rests until it is accepted again"
             );
-            self.ask();
+            self.refusals.send_modify(|count| *count += 1);
         }
         if let Some(slot) = self.slot_of(key) {
             slot.history().last_failure = Some((self.clock.unix(), cause.to_owned()));
@@ -170,6 +173,11 @@ impl Ring {
     /// Changes with every [`Self::ask`].
     pub(crate) fn asked(&self) -> watch::Receiver<u64> {
         self.asked.subscribe()
+    }
+
+    /// Changes whenever a credential begins to rest because the upstream refused it.
+    pub(crate) fn refusals(&self) -> watch::Receiver<u64> {
+        self.refusals.subscribe()
     }
 
     /// The look that was asked for is over at this slot.

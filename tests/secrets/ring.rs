@@ -38,7 +38,32 @@ async fn a_refused_key_is_asked_about_in_the_background_and_used_again_when_it_i
     world.upstream.restore(secrets::PRIMARY_KEY);
     crate::used(&world, &token, secrets::PRIMARY_KEY).await;
     assert_eq!(entries(&world.service, "accepted_again").len(), 1);
+    assert_eq!(entries(&world.service, "rested")[0]["cause"], "status 401, invalid_request_error, invalid_api_key");
     assert_eq!(count(&world.service, "accepted_again").await, 1);
+}
+
+/// Where keys are not asked about, the next request is the question, ever less often.
+#[tokio::test]
+async fn without_questions_a_refused_key_is_tried_again_by_few_requests() {
+    let references = BOTH.map(|name| format!("env://{name}"));
+    let world = World::with(|config| {
+        config.set("upstreams.openai.credential", &format!(r#"{{ keys = {references:?}, verify = "none" }}"#))
+    });
+    let token = world.bearer("alice");
+    world.upstream.revoke(secrets::PRIMARY_KEY);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(4);
+    while std::time::Instant::now() < deadline {
+        world.service.mint(&token).await.expect_minted();
+    }
+    let tried = bearers(&world).iter().filter(|key| *key == secrets::PRIMARY_KEY).count();
+    assert!((2..=5).contains(&tried), "{tried}");
+    world.upstream.restore(secrets::PRIMARY_KEY);
+    let is_used = async || {
+        world.service.mint(&token).await.expect_minted();
+        (world.upstream.last().bearer() == secrets::PRIMARY_KEY).then_some(())
+    };
+    eventually("it is used again", 20, is_used).await;
+    assert_eq!(world.upstream.probes(), Vec::<String>::new());
 }
 
 #[tokio::test]
