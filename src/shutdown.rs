@@ -7,6 +7,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    reloads: bool,
 }
 
 /// What a signal asks for.
@@ -19,10 +20,11 @@ pub(crate) enum Told {
 }
 
 impl Signals {
-    /// Starts to listen. Fails when the process may not handle signals.
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    /// Starts to listen. SIGHUP asks for new secrets if the process `reloads`; otherwise, as when its terminal closes, it ends it. Fails when
+    /// the process may not handle signals.
+    pub(crate) fn listen(reloads: bool) -> std::io::Result<Self> {
         let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self { interrupt: interrupt?, terminate: terminate?, hangup: hangup? })
+        Ok(Self { interrupt: interrupt?, terminate: terminate?, hangup: hangup?, reloads })
     }
 
     /// Resolves at the next signal.
@@ -30,7 +32,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Told::End(130),
             _ = self.terminate.recv() => Told::End(143),
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.hangup.recv() => if self.reloads { Told::Reload } else { Told::End(129) },
         }
     }
 }

@@ -70,7 +70,7 @@ fn start(arguments: &DevArguments, environ: &mut Environ) -> Result<u8, String> 
     let (url, token_route) = (world.url().to_owned(), world.token_route());
     world.start(Keys::one(&key), |error| complain(&format!("the sandbox ended: {error}"))).map_err(|e| e.to_string())?;
     let (live, open) = (arguments.live, arguments.open);
-    Ok(serve(ready, token_route, |app| welcome(app, &url, &admin, live, open)))
+    Ok(serve(ready, token_route, false, |app| welcome(app, &url, &admin, live, open)))
 }
 
 fn origin(text: &str) -> Result<String, String> {

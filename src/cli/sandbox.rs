@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::{FAILURE, complain, print};
 use crate::sandbox::{Keys, Scenario, World};
-use crate::shutdown::{Signals, Told};
+use crate::shutdown::Signals;
 
 /// Runs it on 127.0.0.1 until a signal. 0 takes a free port.
 pub(super) fn run(port: u16) -> Result<u8, String> {
@@ -21,14 +21,12 @@ pub(super) fn run(port: u16) -> Result<u8, String> {
         ended.notify_one();
     };
     runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(|e| e.to_string())?;
+        let mut signals = Signals::listen(false).map_err(|e| e.to_string())?;
         world.start(Keys::AnyThatLooksLikeOne, say).map_err(|e| e.to_string())?;
         welcome(&url);
-        loop {
-            tokio::select! {
-                told = signals.next() => if matches!(told, Told::End(_)) { return Ok(0) },
-                () = broken.notified() => return Ok(FAILURE),
-            }
+        tokio::select! {
+            _ = signals.next() => Ok(0),
+            () = broken.notified() => Ok(FAILURE),
         }
     })
 }

@@ -20,26 +20,28 @@ pub(super) struct ServeArguments {
 
 pub(super) fn run(arguments: &ServeArguments, environ: &Environ) -> u8 {
     match ready(arguments.config.as_deref(), environ) {
-        Ok(ready) => serve(ready, MoreRoutes::none(), |_| {}),
+        Ok(ready) => serve(ready, MoreRoutes::none(), true, |_| {}),
         Err(code) => code,
     }
 }
 
-/// Runs the service to its end. `started` is told when it listens.
-pub(super) fn serve(ready: Ready, more: MoreRoutes, started: impl FnOnce(&App)) -> u8 {
+/// Runs the service to its end. SIGHUP ends it too unless it `reloads`. `started` is told when it listens.
+pub(super) fn serve(ready: Ready, more: MoreRoutes, reloads: bool, started: impl FnOnce(&App)) -> u8 {
     let Ready { config, sources, open, runtime, .. } = ready;
     let _logs = logs::start(&config.telemetry);
     for reference in open {
         tracing::warn!(%reference, "everybody on this machine may read this file; take the permission from others (chmod o-r, or defaultMode in Kubernetes)");
     }
     let outcome = runtime.block_on(async {
+        // Before anybody is told that it runs: whoever hears that may end it.
+        let signals = Signals::listen(reloads)?;
         let app = App::build(config, &sources, more)?;
         hardening::hide_memory();
-        // Before anybody is told that it runs: whoever hears that may end it.
-        let signals = Signals::listen()?;
         started(&app);
         app.serve(signals).await
     });
+    // What hangs in a file system is not waited for.
+    runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
         Err(error) => {

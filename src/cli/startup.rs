@@ -164,13 +164,16 @@ fn with_dotenv(flag: Option<&Path>, environ: &Environ) -> Result<(Loaded, Enviro
     if !Path::new(DOTENV).is_file() {
         return Ok((loaded, environ.clone(), Environ::new()));
     }
-    // The parser's own text quotes the line.
-    let unreadable = |_| "./.env cannot be read: it has NAME=value lines".to_owned();
-    let lines = dotenvy::from_path_iter(DOTENV).map_err(unreadable)?;
-    let dotenv = lines.collect::<Result<Environ, _>>().map_err(unreadable)?;
+    let lines = dotenvy::from_path_iter(DOTENV).and_then(Iterator::collect::<Result<Environ, _>>);
     if loaded.raw.environment != Environment::Dev {
-        return Ok((loaded, environ.clone(), dotenv));
+        return Ok((loaded, environ.clone(), lines.unwrap_or_default()));
     }
+    // The parser's own text quotes the line.
+    let dotenv = lines.map_err(|_| "./.env cannot be read: it has NAME=value lines".to_owned())?;
     let both: Environ = dotenv.into_iter().chain(environ.clone()).collect();
-    Ok((load(flag, &both), both, Environ::new()))
+    let loaded = load(flag, &both);
+    if loaded.raw.environment != Environment::Dev {
+        return Err("./.env sets another environment than dev, where it is not read; set it where the service is started".into());
+    }
+    Ok((loaded, both, Environ::new()))
 }

@@ -7,6 +7,7 @@ mod watch;
 mod workload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch::{Sender, channel};
@@ -21,6 +22,9 @@ use crate::telemetry::metrics::{CredentialLabels, Metrics, SlotLabels};
 use watch::Watch;
 use workload::Exchange;
 pub(crate) use workload::{EXCHANGE, NotTraded, Trade};
+
+/// Between two looks, exchanges or questions that requests or operators ask for.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The credentials of all upstreams.
 #[derive(Clone)]
@@ -114,7 +118,9 @@ impl Credentials {
             None => others.clone().find(|index| states.get(*index) == Some(&State::Ready)).or_else(|| others.clone().next()),
         };
         let index = index.ok_or(NotPromoted::NoSuchKey)?;
-        if !matches!(states.get(index), Some(State::Ready | State::InUse)) {
+        // One whose rate limit is used up for the moment may be put first.
+        let is_refused = ring.slots().get(index).and_then(Slot::key).is_none_or(|key| key.is_refused());
+        if is_refused || states.get(index) == Some(&State::Missing) {
             return Err(NotPromoted::NotUsable);
         }
         ring.prefer(index);

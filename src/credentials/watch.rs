@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::Care;
+use super::{AGAIN, Care};
 use crate::config::check::malformed_key;
 use crate::domain::secret_ref::SecretRef;
 use crate::provider::{Key, Probe, Verdict};
 use crate::secrets::{Found, Sources};
 
-/// Between two looks that requests asked for, or two questions.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The metrics are no older.
+const SHOW: Duration = Duration::from_mins(1);
 /// Between two questions about the same value: doubling from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 /// A key that was accepted again and is refused within this time is asked about ever less often.
@@ -128,7 +128,15 @@ impl Watch {
                 Woken::Asked | Woken::Refused => {
                     !self.reference.is_remote() || self.looked_at.is_none_or(|at| at.elapsed() >= AGAIN)
                 }
-                Woken::Reloaded => true,
+                Woken::Reloaded => {
+                    // At once, but not as often as somebody may ask.
+                    let now = Instant::now();
+                    self.look_at = self.looked_at.map_or(now, |at| now.max(at + AGAIN));
+                    if let Some(candidate) = &mut self.candidate {
+                        candidate.patience.next = candidate.patience.asked_at.map_or(now, |at| now.max(at + AGAIN));
+                    }
+                    false
+                }
             };
             if is_worth_a_look || Instant::now() >= self.look_at {
                 self.look().await;
@@ -145,17 +153,14 @@ impl Watch {
                 _ = refusals.changed() => Woken::Refused,
                 _ = reload.changed() => Woken::Reloaded,
             };
-            if woken == Woken::Reloaded {
-                // What was refused is tried again at once.
-                self.candidate = None;
-            }
         }
     }
 
     /// When something is to be done next.
     fn due(&self) -> Instant {
         let is_refused = self.care.slot().key().is_some_and(|key| key.is_refused());
-        if is_refused { self.look_at.min(self.patience.next) } else { self.look_at }
+        let due = if is_refused { self.look_at.min(self.patience.next) } else { self.look_at };
+        due.min(Instant::now() + SHOW)
     }
 
     /// Reads the source, and puts a new value in use if the upstream accepts it.
@@ -175,7 +180,9 @@ impl Watch {
             return;
         }
         if self.candidate.as_ref().is_none_or(|candidate| candidate.fingerprint != fingerprint) {
-            let Some(settled) = self.sources.settled(&self.reference, found).await else { return };
+            let Some(settled) = self.sources.settled(&self.reference, found).await else {
+                return self.unreadable("it changes while it is read");
+            };
             found = settled;
             let fingerprint = found.secret.fingerprint();
             self.candidate = Some(Candidate { fingerprint, patience: Patience::new(), told: None });

@@ -15,7 +15,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-use super::Care;
+use super::{AGAIN, Care};
 use crate::config::{Subject, Workload};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
@@ -32,8 +32,6 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=604_800;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// As messages name it.
 pub(crate) const EXCHANGE: &str = "the exchange";
-/// Between two exchanges that requests asked for.
-const AGAIN: Duration = Duration::from_secs(1);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -44,8 +42,10 @@ pub(super) struct Exchange {
     trade: Trade,
     /// What was logged last.
     told: Option<String>,
-    /// When it was traded last because a request asked for it.
-    asked_at: Option<Instant>,
+    /// When a request, or an operator, may ask for the next exchange.
+    next: Instant,
+    /// What it takes then until the one after: longer while the upstream refuses what is traded.
+    pause: Duration,
 }
 
 /// One way to trade.
@@ -92,7 +92,7 @@ struct Refused {
 
 impl Exchange {
     pub(super) fn new(care: Care, settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
-        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None, asked_at: None })
+        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None, next: Instant::now(), pause: AGAIN })
     }
 
     pub(super) async fn run(mut self) {
@@ -126,12 +126,16 @@ impl Exchange {
         let end = Instant::now() + wait;
         loop {
             tokio::select! {
-                () = sleep_until(end) => return,
-                _ = reload.changed() => return,
+                () = sleep_until(end) => {
+                    self.pause = AGAIN;
+                    return;
+                }
+                _ = reload.changed() => {}
                 _ = asked.changed() => {}
             }
-            if self.asked_at.is_none_or(|at| at.elapsed() >= AGAIN) {
-                self.asked_at = Some(Instant::now());
+            if Instant::now() >= self.next {
+                self.next = Instant::now() + self.pause;
+                self.pause = (self.pause * 2).min(PAUSES.1);
                 return;
             }
             self.care.upstream.ring().answer(self.care.slot(), *asked.borrow_and_update());

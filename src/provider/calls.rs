@@ -40,10 +40,16 @@ impl Calls {
         keys.sort_by_key(|key| minted_by != Some(&**key.fingerprint()));
         let mut outcome = Err(Failure::new(Kind::AuthFailed, "no key is left"));
         for key in keys {
-            outcome = self.attempt(shared, &key, call).await;
-            match &outcome {
-                Err(failure) if matches!(failure.kind, Kind::AuthFailed | Kind::PermissionDenied) => {}
-                _ => break,
+            let minted = minted_by == Some(&**key.fingerprint());
+            match self.attempt(shared, &key, call).await {
+                // A key of another project does not see the call.
+                Ok(HungUp::Before) if !minted => outcome = Ok(HungUp::Before),
+                Err(failure) if matches!(failure.kind, Kind::AuthFailed | Kind::PermissionDenied) => {
+                    if outcome.is_err() {
+                        outcome = Err(failure);
+                    }
+                }
+                done => return done,
             }
         }
         outcome

@@ -41,6 +41,14 @@ struct Paths {
     calls: Arc<str>,
 }
 
+/// Where an API's secrets and calls are, below the base URL.
+pub(super) fn prefix(api: Api) -> &'static str {
+    match api {
+        Api::Realtime | Api::Transcription => "realtime",
+        Api::Translation => "realtime/translations",
+    }
+}
+
 impl Endpoint {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -58,8 +66,8 @@ impl Endpoint {
         Ok(Self {
             pool: outbound.pool(base.clone(), settings.timeout),
             clock,
-            realtime: paths("realtime")?,
-            translation: paths("realtime/translations")?,
+            realtime: paths(prefix(Api::Realtime))?,
+            translation: paths(prefix(Api::Translation))?,
             duration: metrics.upstream_duration.get_or_create_owned(&label(&settings)),
             retries: metrics.upstream_retries.get_or_create_owned(&label(&settings)),
             shared,

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::failure::UpstreamError;
+use super::openai::prefix;
 use super::{Key, Shared};
-use crate::config::{self, Credential, Profile, Verify};
+use crate::config::{self, Api, Credential, Profile, Verify};
 use crate::domain::clock::SharedClock;
 use crate::domain::ttl::Ttl;
 use crate::outbound::{self, Outbound, Unbuildable, Unreached};
@@ -31,8 +32,8 @@ pub(crate) struct Probe {
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
     Models,
-    /// A client secret for this session, which is dropped unseen.
-    Mint(Map<String, Value>),
+    /// A client secret for this session of this API, which is dropped unseen.
+    Mint(Api, Map<String, Value>),
 }
 
 impl Question {
@@ -44,7 +45,7 @@ impl Question {
             Verify::Models => Some(Self::Models),
             Verify::Mint => {
                 let profile = profiles.values().find(|profile| profile.upstream.name == upstream.name);
-                Some(profile.map_or(Self::Models, |profile| Self::Mint(profile.session.clone())))
+                Some(profile.map_or(Self::Models, |profile| Self::Mint(profile.api, profile.session.clone())))
             }
         }
     }
@@ -97,9 +98,9 @@ impl Probe {
         let (base, headers) = (&upstream.settings.base_url, key.headers_without_body());
         let request = match question {
             Question::Models => self.client.get(format!("{base}/models")).headers(headers),
-            Question::Mint(session) => {
+            Question::Mint(api, session) => {
                 let body = json!({"expires_after": {"anchor": "created_at", "seconds": Ttl::MIN.seconds()}, "session": session});
-                let request = self.client.post(format!("{base}/realtime/client_secrets")).headers(headers);
+                let request = self.client.post(format!("{base}/{}/client_secrets", prefix(*api))).headers(headers);
                 request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body.to_string())
             }
         };
@@ -131,15 +132,16 @@ impl Probe {
 }
 
 impl Probed {
-    /// A key that may not list models is known all the same, and so is one whose limit is used up. An upstream without such a list says
-    /// nothing about keys, so there is nothing against this one.
+    /// A key that may not list models is known all the same; one that may not mint is of no use. A limit that is used up and a request that is
+    /// not accepted say nothing against a key, nor does an upstream without such a list.
     fn verdict(&self, question: &Question) -> Verdict {
         let (status, code) = (self.status.as_u16(), self.code.as_deref());
         let said = code.map_or_else(|| format!("status {status}"), |code| format!("status {status}, {code}"));
         match (status, question) {
-            (200..=299 | 403 | 429, _) | (404 | 405, Question::Models) => Verdict::Good,
-            (401, _) if code == Some("missing_scope") => Verdict::Good,
-            (400..=499, _) if status != 408 => Verdict::Refused(said),
+            (401, Question::Models) if code == Some("missing_scope") => Verdict::Good,
+            (401, _) | (403, Question::Mint(..)) => Verdict::Refused(said),
+            (408, _) => Verdict::Unclear(said),
+            (200..=299 | 400..=499, _) => Verdict::Good,
             _ => Verdict::Unclear(said),
         }
     }
@@ -147,7 +149,7 @@ impl Probed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Probed, Question, StatusCode, Verdict};
+    use super::{Api, Probed, Question, StatusCode, Verdict};
 
     #[test]
     fn only_an_upstream_that_does_not_know_a_key_speaks_against_it() {
@@ -155,7 +157,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             Probed { status, code: code.map(Into::into), phrase: None, models: Vec::new(), ahead: None }.verdict(question)
         };
-        let mint = Question::Mint(serde_json::Map::new());
+        let mint = Question::Mint(Api::Realtime, serde_json::Map::new());
         for (status, code) in
             [(200, None), (401, Some("missing_scope")), (403, None), (429, Some("insufficient_quota")), (404, None)]
         {
@@ -166,7 +168,10 @@ mod tests {
             Verdict::Refused("status 401, invalid_api_key".into())
         );
         assert_eq!(verdict(401, None, &Question::Models), Verdict::Refused("status 401".into()));
-        assert_eq!(verdict(404, None, &mint), Verdict::Refused("status 404".into()));
+        assert_eq!(verdict(400, Some("unknown_parameter"), &mint), Verdict::Good);
+        for (status, code) in [(401, "missing_scope"), (403, "request_forbidden")] {
+            assert!(matches!(verdict(status, Some(code), &mint), Verdict::Refused(_)), "{status}");
+        }
         for status in [408, 500, 502, 503, 302] {
             assert!(matches!(verdict(status, None, &Question::Models), Verdict::Unclear(_)), "{status}");
         }

@@ -2,10 +2,11 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rustix::fs::OFlags;
 use secrecy::zeroize::Zeroizing;
 
 use super::{Found, MAX_BYTES, secret_in};
@@ -52,12 +53,13 @@ fn place<'a>(reference: &SecretRef, environ: &'a Environ) -> Result<Place<'a>, S
 
 fn file(path: &Path) -> Result<Found, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    // Before it is opened: whoever opens a pipe waits for its writer.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
+    // Whoever opens a pipe otherwise waits for its writer.
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let opened = fs::File::options().read(true).custom_flags(without_waiting).open(path).map_err(unreadable)?;
+    let metadata = opened.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("is not a file".into());
     }
-    let opened = fs::File::open(path).map_err(unreadable)?;
     // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
     let length = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 64));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +31,8 @@ pub(crate) use local::{is_open_to_others, read};
 const MAX_BYTES: usize = 64 * 1024;
 /// Of one reading, whatever it takes: a login, a token, the secret itself.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Readings of this machine at once.
+const AT_ONCE: usize = 16;
 /// Between two looks at a file.
 const LOOK: Duration = Duration::from_secs(1);
 const A_DAY: Duration = Duration::from_hours(24);
@@ -65,6 +68,8 @@ pub(crate) enum Unreadable {
 pub(crate) struct Sources {
     environ: Arc<Environ>,
     poll: Duration,
+    /// For readings of this machine, of which those of a file system that hangs never end.
+    turns: Arc<Semaphore>,
     #[cfg(feature = "vault")]
     vault: vault::Vault,
     #[cfg(feature = "aws")]
@@ -90,6 +95,7 @@ impl Sources {
         Ok(Self {
             environ: environ.clone(),
             poll: settings.poll,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
             #[cfg(feature = "vault")]
             vault: vault::Vault::new(&settings.vault, environ, outbound.client(DEADLINE)?, clock),
             #[cfg(feature = "aws")]
@@ -109,7 +115,11 @@ impl Sources {
 
     async fn read_at_leisure(&self, reference: &SecretRef) -> Result<Found, Unreadable> {
         match reference {
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => read_local(reference, &self.environ).await,
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::Unit(_) => {
+                // The semaphore is never closed. The turn goes with the reading, however long that takes.
+                let turn = self.turns.clone().acquire_owned().await;
+                read_local(reference, &self.environ, turn.ok()).await
+            }
             #[cfg(feature = "vault")]
             SecretRef::Vault { mount, path, field } => self.vault.read(mount, path, field).await,
             #[cfg(feature = "aws")]
@@ -175,9 +185,16 @@ impl Sources {
 }
 
 /// Reads a secret of this machine, off the runtime: a file system may hang.
-async fn read_local(reference: &SecretRef, environ: &Arc<Environ>) -> Result<Found, Unreadable> {
+async fn read_local(
+    reference: &SecretRef,
+    environ: &Arc<Environ>,
+    turn: Option<OwnedSemaphorePermit>,
+) -> Result<Found, Unreadable> {
     let (reference, environ) = (reference.clone(), environ.clone());
-    let reading = spawn_blocking(move || local::read(&reference, &environ));
+    let reading = spawn_blocking(move || {
+        let _turn = turn;
+        local::read(&reference, &environ)
+    });
     reading.await.map_err(|_| Unreadable::Away("the reading was cut off".into()))?.map_err(Unreadable::Wrong)
 }
 

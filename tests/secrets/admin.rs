@@ -116,3 +116,18 @@ async fn a_reload_and_sighup_look_at_once() {
     }
     world.service.call(Method::GET, "/readyz").send().await.expect(200);
 }
+
+#[tokio::test]
+async fn a_storm_of_reloads_asks_the_provider_once_a_second_at_most() {
+    let file = KeyFile::holding(secrets::PRIMARY_KEY);
+    let world = file.world(|config| config);
+    file.write(&key(9));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
+    while std::time::Instant::now() < end {
+        world.service.admin(Method::POST, RELOAD).send().await.expect(202);
+    }
+    let probes = world.upstream.probes().len();
+    assert!((1..=6).contains(&probes), "{probes}");
+    assert_eq!(entries(&world.service, "new_key_refused").len(), 1);
+    world.service.mint(&world.bearer("alice")).await.expect_minted();
+}

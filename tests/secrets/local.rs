@@ -54,6 +54,24 @@ fn a_dotenv_file_that_cannot_be_read_is_not_quoted() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("./.env cannot be read"));
 }
 
+#[test]
+fn a_dotenv_file_cannot_turn_development_into_something_else() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let output = refused(&Config::new(&issuer, &upstream), "EPHEMINT__ENVIRONMENT=staging\n");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("./.env sets another environment than dev"), "{said}");
+}
+
+#[tokio::test]
+async fn elsewhere_a_dotenv_file_of_somebody_else_does_no_harm() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join(".env"), "not a line of NAME=value at all, 'or\n").unwrap();
+    let shell = format!("cd {}", folder.path().display());
+    let world = World::with(|config| config.set("environment", r#""staging""#).shell(&shell));
+    world.service.mint(&world.bearer("alice")).await.expect_minted();
+}
+
 #[tokio::test]
 async fn the_process_dumps_no_core_and_names_no_secret_on_its_command_line() {
     let world = World::start();

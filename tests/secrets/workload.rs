@@ -225,7 +225,10 @@ fn settings_that_cannot_be_right_are_refused_at_the_start() {
             format!(r#"{base}, subject = {{ kind = "google", token = "file:///x" }}"#),
             "subject.token: is for another kind of subject",
         ),
-        (format!(r#"{base}, subject = {{ kind = "azure", endpoint = "ftp://x" }}"#), "subject.endpoint: must be a URL"),
+        (
+            format!(r#"{base}, subject = {{ kind = "azure", endpoint = "ftp://x" }}"#),
+            "subject.endpoint: must begin with https://",
+        ),
         (r#"keys = ["env://TEST_OPENAI_KEY"], subject = {}"#.to_owned(), "credential.subject: is for another kind of credential"),
     ] {
         let config = Config::new(&issuer, &upstream).set("upstreams.openai.credential", &format!("{{ {credential} }}"));

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::{Host, Url};
+
 use super::Check;
 use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind};
+use crate::config::secrets::is_this_machine;
 use crate::config::{Credential, Environment, FirstKey, Keys, Subject, Upstream, Workload};
 
 const MOST_KEYS: usize = 8;
@@ -149,11 +152,15 @@ impl Check<'_> {
         // Metadata services speak plain HTTP on a link that does not leave the machine.
         let mut endpoint = |default: &str| {
             let text = raw.endpoint.as_deref().unwrap_or(default);
-            let url = url::Url::parse(text).ok().filter(|url| url.host().is_some() && matches!(url.scheme(), "http" | "https"));
-            if url.is_none() {
-                self.problem(format!("{key}.endpoint"), "must be a URL, for example \"http://169.254.169.254\"");
+            let url = self.any_url(&format!("{key}.endpoint"), text)?;
+            if url.scheme() == "http" && !is_this_machine(&url) && !is_metadata_service(&url) {
+                self.problem(
+                    format!("{key}.endpoint"),
+                    "plain http is for the platform's own metadata service (169.254.0.0/16, metadata.google.internal) and this machine",
+                );
+                return None;
             }
-            url
+            Some(url)
         };
         match raw.kind {
             SubjectKind::Azure => {
@@ -171,6 +178,14 @@ impl Check<'_> {
                 self.local(&format!("{key}.token"), text).map(Subject::Token)
             }
         }
+    }
+}
+
+fn is_metadata_service(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "metadata.google.internal",
+        Some(Host::Ipv4(ip)) => ip.is_link_local(),
+        _ => false,
     }
 }
 

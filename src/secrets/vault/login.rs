@@ -160,7 +160,7 @@ impl Login {
     /// What the setting `name` names, as it is now.
     async fn local(&self, name: &str, reference: &SecretRef) -> Result<Secret, Unreadable> {
         let explain = |cause: &str| format!("secrets.vault.auth.{name}: {reference}: {cause}");
-        match read_local(reference, &self.environ).await {
+        match read_local(reference, &self.environ, None).await {
             Ok(found) => Ok(found.secret),
             Err(Unreadable::Wrong(cause)) => Err(Unreadable::Wrong(explain(&cause))),
             Err(Unreadable::Away(cause)) => Err(Unreadable::Away(explain(&cause))),
