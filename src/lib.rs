@@ -11,6 +11,11 @@
 //! first file to read. What becomes of a session then is in `issue/session.rs`; `block` shuts people out, `leash` hangs up, and `store` says
 //! where all of it is kept. A module uses only modules listed above it (`tests/architecture.rs`).
 
+#![cfg_attr(
+    not(all(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")),
+    allow(dead_code, reason = "settings of secret managers that this build leaves out")
+)]
+
 // ids, lifetimes, what a caller asks for, secret types, clock; no I/O
 pub(crate) mod domain;
 // what the operating system shows of this process
