@@ -208,3 +208,20 @@ async fn an_old_key_and_one_of_a_user_are_warned_about() {
     let seconds = shown["credentials"][0]["age_seconds"].as_u64().unwrap();
     assert!((91 * 86_400..92 * 86_400).contains(&seconds), "{shown}");
 }
+
+#[tokio::test]
+async fn a_key_is_tried_with_a_mint_of_the_kind_that_its_profile_makes() {
+    let file = KeyFile::holding(secrets::PRIMARY_KEY);
+    let world = crate::support::World::with(|config| {
+        let credential = format!(r#"{{ keys = ["{}"], verify = "mint" }}"#, file.reference());
+        let session = r#"{ model = "gpt-realtime-translate" }"#;
+        config
+            .without("profiles.default")
+            .other_profile("default", "translation", session)
+            .set("upstreams.openai.credential", &credential)
+    });
+    world.upstream.accept(&key(3));
+    file.write(&key(3));
+    eventually("the key is adopted", 5, async || (count(&world.service, "adopted").await == 1).then_some(())).await;
+    assert_eq!(world.upstream.last().target, "/v1/realtime/translations/client_secrets");
+}

@@ -161,3 +161,27 @@ async fn a_call_is_hung_up_with_the_key_that_minted_it_or_the_one_that_took_over
     let keys: Vec<_> = world.upstream.hang_ups().into_iter().map(|(_, key)| key).collect();
     assert_eq!(keys, [secrets::PRIMARY_KEY, secrets::FALLBACK_KEY]);
 }
+
+/// A key of another project does not see the call.
+#[tokio::test]
+async fn not_to_know_a_call_ends_it_only_for_the_key_that_minted_it() {
+    let file = crate::KeyFile::holding(secrets::PRIMARY_KEY);
+    let references = [file.reference(), "env://TEST_OPENAI_KEY_FALLBACK".to_owned()];
+    let world = World::with(|config| crate::references(config, &[&references[0], &references[1]]));
+    let token = world.bearer("alice");
+    let session = world.service.mint(&token).await.expect_session();
+    world.service.report(&session, "rtc_1", &token).await.expect(204);
+    world.upstream.accept(&crate::key(3));
+    file.write(&crate::key(3));
+    crate::used(&world, &token, &crate::key(3)).await;
+    world.upstream.script_hang_up(error(404, "invalid_request_error", "call_not_found"));
+    world.service.delete(&format!("/v1/sessions/{session}"), &token).await.expect(204);
+    let is_over = async || service_hung_up(&world).then_some(());
+    eventually("the call is hung up", 10, is_over).await;
+    let keys: Vec<_> = world.upstream.hang_ups().into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys, [crate::key(3), secrets::FALLBACK_KEY.to_owned()]);
+}
+
+fn service_hung_up(world: &World) -> bool {
+    world.service.audit().iter().any(|entry| entry["event"] == "hang_up" && entry["outcome"] == "hung_up")
+}
