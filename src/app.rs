@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::admit::Admission;
 use crate::audit::{Auditor, Unopened};
 use crate::authenticate::{self, Authenticator, Offer};
-use crate::authorize::{Policy, Profile};
+use crate::authorize::{Policy, Profile, Route};
 use crate::bind::Bindings;
 use crate::block::Blocks;
 use crate::config::{self, Config, IdentifyUsers};
@@ -54,11 +54,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Time for answers that are already written to leave, once nothing is in flight any more.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// Mints by profile.
-fn mint_counters(policy: &Policy, metrics: &Metrics) -> HashMap<Arc<str>, Counter> {
-    let labels =
-        |profile: &Profile| MintLabels { profile: profile.name().to_string(), upstream: profile.upstream().name.clone() };
-    policy.profiles().map(|profile| (profile.name().clone(), metrics.mints.get_or_create_owned(&labels(profile)))).collect()
+/// Mints by profile and upstream.
+fn mint_counters(policy: &Policy, metrics: &Metrics) -> HashMap<Arc<str>, Box<[Counter]>> {
+    let counter = |profile: &Profile, route: &Route| {
+        let labels = MintLabels { profile: profile.name().to_string(), upstream: route.upstream().name.clone() };
+        metrics.mints.get_or_create_owned(&labels)
+    };
+    let counters = |profile: &Profile| profile.routes().iter().map(|route| counter(profile, route)).collect();
+    policy.profiles().map(|profile| (profile.name().clone(), counters(profile))).collect()
 }
 
 /// Why the service cannot start.
@@ -127,7 +130,7 @@ impl App {
     pub(crate) fn build(config: Config, sources: &Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
-        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams, &config.profiles, &clock)?);
+        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams, &config.profiles, &clock, &metrics)?);
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (server, admin, identity) = (config.server, config.admin, config.identity);

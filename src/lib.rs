@@ -37,7 +37,6 @@ pub(crate) mod redis;
 // where counts, sessions and blocks are kept
 pub(crate) mod store;
 // access tokens of Entra ID
-#[cfg(feature = "azure")]
 pub(crate) mod entra;
 // where secrets come from: environment, files, secret managers
 pub(crate) mod secrets;

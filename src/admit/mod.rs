@@ -186,7 +186,7 @@ impl Admission {
         is_open: impl AsyncFn(SessionId) -> Result<bool, StoreDown>,
     ) -> Result<Permit, Denied> {
         let owner = self.rules.owner(grant, from);
-        let (ttl, patience) = (grant.ttl(), grant.profile().upstream().timeout);
+        let (ttl, patience) = (grant.ttl(), grant.profile().patience());
         let (standing, hold) = match &self.books {
             Books::Here(ledger) => {
                 let subjects = self.subjects(&owner, 1).ok_or(Denied::Full)?;

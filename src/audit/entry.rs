@@ -123,6 +123,9 @@ impl<'a> Entry<'a> {
     }
 
     pub(crate) fn served(&mut self, served: &'a Served) {
+        if let Some(upstream) = &served.upstream {
+            self.upstream(upstream);
+        }
         self.key = served.key.as_deref();
         self.upstream_request_id = served.request_id.as_deref();
     }

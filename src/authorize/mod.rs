@@ -4,33 +4,56 @@ mod session;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::authenticate::Principal;
-use crate::config::{self, Api, ClaimPath, ClaimRule, Limits};
+use crate::config::{self, Api, ClaimPath, ClaimRule, Dialect, Limits};
 use crate::domain::ask::Ask;
+use crate::domain::flat_session::flat;
 use crate::domain::ttl::Ttl;
 use session::{Rules, Shaped};
 
 /// A profile, compiled.
 pub(crate) struct Profile {
     name: Arc<str>,
-    upstream: Arc<config::Upstream>,
+    routes: Box<[Route]>,
     api: Api,
     ttl: Ttl,
     max_ttl: Ttl,
     allow_groups: Vec<String>,
     allow_claims: Vec<ClaimRule>,
-    session: Map<String, Value>,
     rules: Rules,
     limits: Limits,
     total_limits: Option<Limits>,
+}
+
+/// A profile at one of its upstreams.
+pub(crate) struct Route {
+    upstream: Arc<config::Upstream>,
+    calls_url: Arc<str>,
+    session: Map<String, Value>,
     /// What goes upstream when the caller asks for nothing of its own.
     plain: Body,
-    /// How the upstream names the kind of session; a translation has no name on the wire.
     written_session: String,
+}
+
+impl Route {
+    pub(crate) fn upstream(&self) -> &Arc<config::Upstream> {
+        &self.upstream
+    }
+
+    /// What the profile's sessions are made with here; at Azure, the name of a deployment.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.session.get("model").and_then(Value::as_str)
+    }
+
+    /// Where a browser takes its client secret.
+    pub(crate) fn calls_url(&self) -> &Arc<str> {
+        &self.calls_url
+    }
 }
 
 impl Profile {
@@ -43,8 +66,19 @@ impl Profile {
         &self.name
     }
 
-    pub(crate) fn upstream(&self) -> &Arc<config::Upstream> {
-        &self.upstream
+    /// In the order in which they are tried; at least one.
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The first of its upstreams.
+    pub(crate) fn upstream(&self) -> Option<&Arc<config::Upstream>> {
+        self.routes.first().map(Route::upstream)
+    }
+
+    /// How long a mint may take at all of them together.
+    pub(crate) fn patience(&self) -> Duration {
+        self.routes.iter().map(|route| route.upstream.timeout).sum()
     }
 
     pub(crate) fn api(&self) -> Api {
@@ -67,8 +101,14 @@ impl Profile {
 pub(crate) struct Body(Bytes);
 
 impl Body {
-    fn write(ttl: Ttl, session: &str) -> Self {
-        Self(Bytes::from(format!(r#"{{"expires_after":{{"anchor":"created_at","seconds":{ttl}}},"session":{session}}}"#)))
+    /// `session` as the upstream's dialect has it. Preview versions of Azure's take it bare, and give a minute whatever is asked for.
+    fn write(dialect: &Dialect, ttl: Ttl, session: &str) -> Self {
+        Self(Bytes::from(match dialect {
+            Dialect::AzurePreview { .. } => session.to_owned(),
+            Dialect::OpenAi | Dialect::Azure => {
+                format!(r#"{{"expires_after":{{"anchor":"created_at","seconds":{ttl}}},"session":{session}}}"#)
+            }
+        }))
     }
 
     pub(crate) fn bytes(&self) -> Bytes {
@@ -81,7 +121,8 @@ pub(crate) struct Grant {
     principal: Arc<Principal>,
     profile: Arc<Profile>,
     ttl: Ttl,
-    body: Body,
+    /// By route. Empty: what the profile itself says.
+    bodies: Vec<Body>,
 }
 
 impl Grant {
@@ -97,8 +138,10 @@ impl Grant {
         self.ttl
     }
 
-    pub(crate) fn body(&self) -> Bytes {
-        self.body.bytes()
+    /// What goes to one of the profile's upstreams.
+    pub(crate) fn body(&self, route: usize) -> Bytes {
+        let own = || self.profile.routes.get(route).map(|route| &route.plain);
+        self.bodies.get(route).or_else(own).map(Body::bytes).unwrap_or_default()
     }
 }
 
@@ -174,32 +217,66 @@ impl Policy {
         if ttl > profile.max_ttl {
             return Err(Forbidden::Ttl(profile.max_ttl));
         }
-        let body = match profile.rules.shape(&profile.session, &ask.session)? {
-            Shaped::AsProfile if ttl == profile.ttl => profile.plain.clone(),
-            Shaped::AsProfile => Body::write(ttl, &profile.written_session),
-            Shaped::Changed(session) => Body::write(ttl, &session),
-        };
-        Ok(Grant { principal: principal.clone(), profile: profile.clone(), ttl, body })
+        let bodies = profile.bodies(ttl, &ask.session)?;
+        Ok(Grant { principal: principal.clone(), profile: profile.clone(), ttl, bodies })
     }
 }
 
+impl Profile {
+    /// What is asked for is judged by the session at the first upstream; what differs from that is asked of each.
+    fn bodies(&self, ttl: Ttl, asked: &Map<String, Value>) -> Result<Vec<Body>, Forbidden> {
+        let Some((first, others)) = self.routes.split_first() else { return Ok(Vec::new()) };
+        match self.rules.shape(&first.session, asked)? {
+            Shaped::AsProfile if ttl == self.ttl => Ok(Vec::new()),
+            Shaped::AsProfile => {
+                let write = |route: &Route| Body::write(&route.upstream.dialect, ttl, &route.written_session);
+                Ok(self.routes.iter().map(write).collect())
+            }
+            Shaped::Changed(session) => {
+                let mut bodies = vec![body(first, ttl, &session)?];
+                let changes = if others.is_empty() { Map::new() } else { self.rules.changes(&first.session, asked) };
+                for route in others {
+                    bodies.push(body(route, ttl, &self.rules.merge(&route.session, &changes)?)?);
+                }
+                Ok(bodies)
+            }
+        }
+    }
+}
+
+/// `session` is JSON text.
+fn body(route: &Route, ttl: Ttl, session: &str) -> Result<Body, Forbidden> {
+    let dialect = &route.upstream.dialect;
+    if !dialect.is_preview() {
+        return Ok(Body::write(dialect, ttl, session));
+    }
+    let session = serde_json::from_str(session).map_err(|_| session::unwritable())?;
+    let flat = flat(&session).map_err(|pointer| Forbidden::Field { pointer, other_value_allowed: true })?;
+    Ok(Body::write(dialect, ttl, &Value::Object(flat).to_string()))
+}
+
 fn compile(name: String, profile: config::Profile) -> Profile {
-    let written_session = Value::Object(profile.session.clone()).to_string();
+    let (api, ttl) = (profile.api, profile.ttl);
     Profile {
         name: name.into(),
-        upstream: profile.upstream,
-        api: profile.api,
-        ttl: profile.ttl,
+        routes: profile.routes.into_iter().map(|settings| route(settings, ttl)).collect(),
+        api,
+        ttl,
         max_ttl: profile.max_ttl,
         allow_groups: profile.allow_groups,
         allow_claims: profile.allow_claims,
-        session: profile.session,
         rules: Rules::new(profile.client_may_set),
         limits: profile.limits,
         total_limits: profile.total_limits,
-        plain: Body::write(profile.ttl, &written_session),
-        written_session,
     }
+}
+
+fn route(settings: config::Route, ttl: Ttl) -> Route {
+    let config::Route { upstream, session, calls_url } = settings;
+    let on_the_wire = if upstream.dialect.is_preview() { flat(&session).unwrap_or_default() } else { session.clone() };
+    let written_session = Value::Object(on_the_wire).to_string();
+    let plain = Body::write(&upstream.dialect, ttl, &written_session);
+    Route { upstream, calls_url, session, plain, written_session }
 }
 
 fn admits(profile: &Profile, principal: &Principal) -> bool {

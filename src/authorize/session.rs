@@ -55,10 +55,26 @@ impl Rules {
         if !changed {
             return Ok(Shaped::AsProfile);
         }
-        // Serializing values that were parsed from JSON cannot fail; were it to, the request is refused rather than widened.
-        let text = serde_json::to_string(&Merged { rules: Some(self), base: Some(profile), asked })
-            .map_err(|_| Forbidden::Field { pointer: String::new(), other_value_allowed: false })?;
-        Ok(Shaped::Changed(text))
+        self.merge(profile, asked).map(Shaped::Changed)
+    }
+
+    /// The profile's session with what is asked for, which was judged before, laid over it: JSON text.
+    pub(super) fn merge(&self, profile: &Map<String, Value>, asked: &Map<String, Value>) -> Result<String, Forbidden> {
+        serde_json::to_string(&Merged { rules: Some(self), base: Some(profile), asked }).map_err(|_| unwritable())
+    }
+
+    /// What is asked for, without what the profile says itself.
+    pub(super) fn changes(&self, profile: &Map<String, Value>, asked: &Map<String, Value>) -> Map<String, Value> {
+        let (nothing, mut changes) = (Self::default(), Map::new());
+        for (key, asked) in asked.iter().filter(|(key, asked)| profile.get(*key).is_none_or(|own| !same(own, asked))) {
+            let rules = self.below.get(key).unwrap_or(&nothing);
+            let change = match (profile.get(key), asked) {
+                (Some(Value::Object(own)), Value::Object(inside)) if rules.here.is_none() => rules.changes(own, inside).into(),
+                _ => asked.clone(),
+            };
+            changes.insert(key.clone(), change);
+        }
+        changes
     }
 
     /// Whether the field, called `key` below the place `path`, differs from the profile's.
@@ -86,6 +102,11 @@ impl Rules {
         path.pop();
         verdict
     }
+}
+
+/// Values that were parsed from JSON can always be written; were one not, the request is refused rather than widened.
+pub(super) fn unwritable() -> Forbidden {
+    Forbidden::Field { pointer: String::new(), other_value_allowed: false }
 }
 
 /// Writes the profile's fields with the client's laid over them, without a copy of either. Only containers on the way to what a rule
@@ -202,6 +223,24 @@ mod tests {
         }
         let merged = shape(&[("/audio", None)], &json!({"audio": {}})).unwrap().unwrap();
         assert_eq!(merged["audio"], json!({}));
+    }
+
+    #[test]
+    fn what_equals_the_profile_is_no_change() {
+        let profile = json!({"model": "m", "audio": {"output": {"voice": "marin", "speed": 1.0}}});
+        let asked = json!({"model": "m", "audio": {"output": {"voice": "cedar", "speed": 1}}, "instructions": "be brief"});
+        for (pointer, change) in [
+            ("/audio/output/voice", json!({"audio": {"output": {"voice": "cedar"}}, "instructions": "be brief"})),
+            // A value that is replaced as a whole stays whole.
+            ("/audio/output", json!({"audio": {"output": {"voice": "cedar", "speed": 1}}, "instructions": "be brief"})),
+        ] {
+            let rules = Rules::new(vec![MaySet { path: pointer_tokens(pointer).unwrap(), one_of: None }]);
+            assert_eq!(
+                Value::Object(rules.changes(profile.as_object().unwrap(), asked.as_object().unwrap())),
+                change,
+                "{pointer}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod stored;
 use std::sync::Arc;
 
 use crate::admit::{Owner, Permit};
-use crate::authorize::Grant;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, Pseudonym, SessionId};
 use crate::domain::secret::Sha256;
@@ -150,11 +149,11 @@ impl Which {
 }
 
 impl Binding {
-    fn new(grant: &Grant, permit: &Permit, minted: &Minted, now: u64) -> Self {
+    fn new(permit: &Permit, minted: &Minted, now: u64) -> Self {
         Self {
             session: permit.session(),
             owner: permit.owner().clone(),
-            upstream: grant.profile().upstream().name.as_str().into(),
+            upstream: minted.served().upstream.as_ref().map_or("", |upstream| upstream.name.as_str()).into(),
             key: minted.served().key.clone(),
             secret: minted.token().digest(),
             issued_at: now,
@@ -270,8 +269,8 @@ impl Bindings {
 
     /// Remembers who holds the secret that was just minted. A retry under the same session replaces what was bound before; `None` when
     /// that session has ended, and stays so.
-    pub(crate) async fn bind(&self, grant: &Grant, permit: &Permit, minted: &Minted) -> Result<Option<Binding>, StoreDown> {
-        let new = |now| Binding::new(grant, permit, minted, now);
+    pub(crate) async fn bind(&self, permit: &Permit, minted: &Minted) -> Result<Option<Binding>, StoreDown> {
+        let new = |now| Binding::new(permit, minted, now);
         match self {
             Self::Here(memory) => {
                 let bound = memory.bind(new(memory.now()));

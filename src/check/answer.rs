@@ -5,12 +5,15 @@
 
 use super::fault::{self, Fault};
 use super::finding::Outcome;
-use crate::provider::{BILLING, Probed};
+use crate::provider::{BILLING, Blame, Probed};
 
 /// What is wrong. `None`: it was accepted.
 pub(super) fn fault_of(probed: &Probed) -> Option<(Outcome, &'static Fault)> {
     let code = probed.code.as_deref().unwrap_or_default();
     let failed = |fault| Some((Outcome::Failed, fault));
+    if let Some(blame) = probed.blame {
+        return failed(blamed(blame));
+    }
     match probed.status.as_u16() {
         200..=299 => None,
         300..=399 => failed(&fault::REDIRECTED),
@@ -21,6 +24,19 @@ pub(super) fn fault_of(probed: &Probed) -> Option<(Outcome, &'static Fault)> {
         429 => Some((Outcome::Warning, &fault::RATE_LIMITED)),
         408 | 409 | 500..=599 => failed(&fault::UPSTREAM_DOWN),
         _ => failed(&fault::REJECTED),
+    }
+}
+
+/// What Azure's text tells.
+fn blamed(blame: Blame) -> &'static Fault {
+    match blame {
+        Blame::KeyOrEndpoint => &fault::AZURE_KEY,
+        Blame::Role => &fault::AZURE_ROLE,
+        Blame::Tenant => &fault::AZURE_TENANT,
+        Blame::KeysOff => &fault::AZURE_KEYS_OFF,
+        Blame::Network => &fault::AZURE_NETWORK,
+        Blame::Deployment => &fault::AZURE_DEPLOYMENT,
+        Blame::Path => &fault::AZURE_PATH,
     }
 }
 

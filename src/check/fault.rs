@@ -70,6 +70,15 @@ faults! {
     NO_METADATA: "the platform's metadata service does not give a token" => "Check subject.kind and that this machine has an identity: the service is there on that platform's machines alone, and pods must be allowed to reach it.";
     NOT_TRADED: "the exchange refuses the platform's token" => "Compare identity_provider_id, service_account_id and the token's issuer, subject and audience with what the organization's settings accept.";
     STRANGE_EXCHANGE: "the exchange does not answer as documented" => "Check auth_url, for OpenAI https://auth.openai.com/oauth/token.";
+    // Azure OpenAI
+    AZURE_KEY: "the key is not of this resource, or the resource is another one than meant" => "Copy key 1 or key 2 of the resource that base_url names; Azure does not say which of the two is wrong.";
+    AZURE_ROLE: "the identity may not use the resource" => "Give it the role \"Cognitive Services OpenAI User\" on the resource and wait some minutes; Contributor does not let it mint.";
+    AZURE_TENANT: "the identity is of another tenant than the resource" => "Set tenant_id to the resource's tenant and use an application of it.";
+    AZURE_KEYS_OFF: "the resource takes no keys" => "Use a credential of Entra ID (managed_identity and its like), or switch local authentication on at the resource.";
+    AZURE_NETWORK: "the resource's network rules refuse this machine" => "Allow the address that this machine's requests leave by, or reach the resource by its private endpoint.";
+    AZURE_DEPLOYMENT: "the resource has no such deployment" => "Write the deployment's name as model in the upstream's session; one that was made just now takes up to five minutes.";
+    AZURE_PATH: "the resource has nothing at this path" => "Let base_url end in /openai/v1; with api_version, use a version that the resource has.";
+    NO_ENTRA_TOKEN: "Entra ID gives no access token" => "Do what the sentence says; deploy/docs/azure.md has each kind of credential step by step.";
     // Who vouches for callers
     ISSUER_ABSENT: "there is no discovery document, or no key set" => "Check issuer: its document must be at issuer + /.well-known/openid-configuration. Where an issuer has none, set jwks_url.";
     ISSUER_FORM: "what answers is no discovery document or no key set" => "Check issuer and jwks_url: a sign-in page or a proxy may answer in its place.";

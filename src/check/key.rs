@@ -1,9 +1,9 @@
 //! Permanent keys: what can be seen of them here, and what the upstream says of them.
 
 use super::finding::{About, Finding};
-use super::{OFFLINE, Setup, answer, fault, in_time, reach};
+use super::{OFFLINE, Setup, answer, deployment, fault, in_time, reach};
 use crate::config::{FirstKey, Keys, Upstream};
-use crate::provider::{Key, Probe, Probed, Question, Shared};
+use crate::provider::{Blame, Key, Probe, Probed, Question, Shared};
 
 const A_DAY: u64 = 86_400;
 
@@ -42,17 +42,23 @@ pub(super) fn at_rest(setup: &Setup, upstream: &Upstream, keys: &Keys) -> Vec<Fi
     findings
 }
 
-/// Asks the upstream which models a credential may use. The answer, if it says something of models or of the time.
+/// Asks the upstream which models a credential may use, Azure for a secret that nobody gets: it lists models of the region, not what was
+/// deployed. The answer, if it says something of models or of the time.
 pub(super) async fn ask(setup: &Setup, probe: &Probe, upstream: &Shared, key: &Key, about: About) -> (Finding, Option<Probed>) {
     if setup.offline {
         return (about.skipped(OFFLINE), None);
     }
-    let probed = match in_time(probe.ask(upstream, key, &Question::Models)).await {
+    let settings = upstream.settings();
+    let question = deployment::wanted(setup, settings).into_iter().next().map_or(Question::Models, |wanted| wanted.question);
+    let probed = match in_time(probe.ask(upstream, key, &question)).await {
         None => return (about.failed(&fault::NO_ANSWER, ""), None),
         Some(Err(unreached)) => return (reach::unreached(about, &unreached, setup), None),
         Some(Ok(probed)) => probed,
     };
     let finding = match (answer::fault_of(&probed), probed.models.len()) {
+        // That is another finding.
+        (_, _) if probed.blame == Some(Blame::Deployment) => about.ok("accepted"),
+        (None, _) if matches!(question, Question::Mint(..)) => about.ok("accepted, mints"),
         (Some((outcome, fault)), _) => about.at_fault(outcome, fault, &answer::said(&probed)),
         (None, 0) => about.warning(&fault::NO_MODELS, &answer::said(&probed)),
         (None, 1) => about.ok("accepted, 1 model"),

@@ -5,6 +5,7 @@
 
 mod against;
 mod answer;
+mod deployment;
 mod fault;
 mod finding;
 mod identity;

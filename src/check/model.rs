@@ -18,8 +18,9 @@ type Answers = [(String, Vec<(String, Option<String>)>)];
 
 pub(super) fn findings(setup: &Setup, upstream: &Upstream, answers: &Answers) -> Vec<Finding> {
     let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, profile) in setup.config.profiles.iter().filter(|(_, profile)| profile.upstream.name == upstream.name) {
-        for model in models(&profile.session) {
+    let routes = setup.config.profiles.iter().flat_map(|(name, profile)| profile.routes.iter().map(move |route| (name, route)));
+    for (name, route) in routes.filter(|(_, route)| route.upstream.name == upstream.name) {
+        for model in models(&route.session) {
             wanted.entry(model).or_default().insert(name);
         }
     }

@@ -1,13 +1,17 @@
 //! Upstreams: their credentials, their models, their clocks.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use super::finding::{About, Finding};
-use super::{OFFLINE, Setup, fault, in_time, key, model, reach};
-use crate::config::{Credential, Workload};
+use super::{OFFLINE, Setup, deployment, fault, in_time, key, model, reach};
+use crate::config::Credential;
 use crate::credentials::{EXCHANGE, NotTraded, Trade};
 use crate::domain::secret::Secret;
-use crate::provider::{CLOCK_SLACK_SECONDS, Key, Probe, Probed, Shared};
+use crate::outbound::Unbuildable;
+use crate::provider::{CLOCK_SLACK_SECONDS, Key, Probe, Probed, Shared, Slot};
+use crate::telemetry::metrics::Metrics;
 
 const A_MINUTE: u64 = 60;
 
@@ -20,10 +24,11 @@ struct Tried {
 }
 
 pub(super) async fn findings(setup: &Setup) -> Vec<Finding> {
-    let upstreams = match Shared::all(&setup.config.upstreams, &setup.config.profiles, &setup.clock) {
-        Ok(upstreams) => upstreams,
-        Err(error) => return vec![About::new("upstream", error.to_string()).failed(&fault::SETTING, "")],
-    };
+    let upstreams =
+        match Shared::all(&setup.config.upstreams, &setup.config.profiles, &setup.clock, &Metrics::new(Duration::ZERO).0) {
+            Ok(upstreams) => upstreams,
+            Err(error) => return vec![About::new("upstream", error.to_string()).failed(&fault::SETTING, "")],
+        };
     let Ok(probe) = Probe::new(&setup.outbound, setup.clock.clone()) else { return Vec::new() };
     let tried = join_all(upstreams.iter().map(|upstream| one(setup, &probe, upstream))).await;
     tried.into_iter().flatten().collect()
@@ -42,7 +47,14 @@ async fn one(setup: &Setup, probe: &Probe, upstream: &Shared) -> Vec<Finding> {
             });
             join_all(asked).await
         }
-        Credential::Workload(workload) => vec![identity_of_the_platform(setup, probe, upstream, workload).await],
+        Credential::Workload(workload) => {
+            let trade = Trade::federation(workload, setup.sources.clone(), &setup.outbound);
+            vec![identity_of_the_platform(setup, probe, upstream, trade).await]
+        }
+        Credential::Entra(token) => {
+            let trade = Trade::entra(token, &setup.sources, &setup.outbound, setup.clock.clone());
+            vec![identity_of_the_platform(setup, probe, upstream, trade).await]
+        }
     };
     let (mut findings, mut answers, mut ahead) = (Vec::new(), Vec::new(), None);
     for tried in tried {
@@ -53,20 +65,24 @@ async fn one(setup: &Setup, probe: &Probe, upstream: &Shared) -> Vec<Finding> {
     if let Credential::Keys(keys) = &settings.credential {
         findings.extend(key::at_rest(setup, settings, keys));
     }
-    findings.extend(model::findings(setup, settings, &answers));
+    if settings.dialect.is_azure() {
+        findings.extend(deployment::findings(setup, probe, upstream).await);
+    } else {
+        findings.extend(model::findings(setup, settings, &answers));
+    }
     findings.push(clock(setup, &settings.name, ahead));
     findings
 }
 
 /// Trades once, as the service does, and asks with what came of it.
-async fn identity_of_the_platform(setup: &Setup, probe: &Probe, upstream: &Shared, workload: &Workload) -> Tried {
+async fn identity_of_the_platform(setup: &Setup, probe: &Probe, upstream: &Shared, trade: Result<Trade, Unbuildable>) -> Tried {
     let (settings, about) = (upstream.settings(), |what| About::new(what, upstream.settings().name.clone()));
-    let name = "workload_identity".to_owned();
+    let name = upstream.ring().slots().first().map_or("", Slot::name).to_owned();
     let over = |finding| Tried { findings: vec![finding], name: name.clone(), probed: None };
     if setup.offline {
         return over(about("exchange").skipped(OFFLINE));
     }
-    let traded = match Trade::new(workload, setup.sources.clone(), &setup.outbound) {
+    let traded = match trade {
         Ok(trade) => in_time(async move { trade.trade().await }).await,
         Err(_) => None,
     };
@@ -80,6 +96,10 @@ async fn identity_of_the_platform(setup: &Setup, probe: &Probe, upstream: &Share
         return over(about("exchange").failed(&fault::STRANGE_EXCHANGE, ""));
     };
     let (finding, probed) = key::ask(setup, probe, upstream, &key, about("key")).await;
+    // For whatever is asked after this.
+    if let Some(slot) = upstream.ring().slots().first() {
+        upstream.ring().put(slot, key, None);
+    }
     Tried { findings: vec![exchanged, finding], name, probed }
 }
 
@@ -95,6 +115,7 @@ fn no_trade(about: About, not_traded: &NotTraded, setup: &Setup) -> Finding {
         },
         NotTraded::Unreached(..) | NotTraded::Refused(..) => about.failed(&fault::NO_METADATA, &said),
         NotTraded::Malformed(_) => about.failed(&fault::STRANGE_EXCHANGE, &said),
+        NotTraded::Entra(_) => about.failed(&fault::NO_ENTRA_TOKEN, &said),
     }
 }
 

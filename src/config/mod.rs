@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use crate::domain::live::Live;
@@ -37,7 +37,7 @@ pub(crate) use login::{Client, Login};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use raw::{Api, ClientAuth, Environment, ForwardedHeader, IdentifyUsers, LogFormat, Verify};
 use secrets::Secrets;
-pub(crate) use upstream::{Credential, FirstKey, Keys, NamedSecret, Subject, Upstream, Workload};
+pub(crate) use upstream::{Credential, Dialect, EntraToken, FirstKey, Keys, NamedSecret, Route, Subject, Upstream, Workload};
 
 /// Checks what was loaded, reads its secrets with `read_secret` and tries what later stages make of it. All problems at once.
 pub(crate) fn finish(loaded: &Loaded, read_secret: ReadSecret<'_>, tries: Tries<'_>) -> Result<Config, Problems> {
@@ -134,14 +134,14 @@ pub(crate) struct Admin {
 }
 
 pub(crate) struct Profile {
-    pub(crate) upstream: Arc<Upstream>,
+    /// In the order in which they are tried; at least one.
+    pub(crate) routes: Vec<Route>,
     pub(crate) api: Api,
     pub(crate) ttl: Ttl,
     pub(crate) max_ttl: Ttl,
     pub(crate) allow_groups: Vec<String>,
     pub(crate) allow_claims: Vec<ClaimRule>,
     pub(crate) client_may_set: Vec<MaySet>,
-    pub(crate) session: Map<String, Value>,
     pub(crate) limits: Limits,
     /// Of all users of the profile together.
     pub(crate) total_limits: Option<Limits>,

@@ -1,16 +1,20 @@
 //! Upstreams, checked.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::raw::Verify;
+use super::secrets::Entra;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 
 pub(crate) struct Upstream {
     pub(crate) name: String,
+    pub(crate) dialect: Dialect,
     /// Without a slash at its end.
     pub(crate) base_url: String,
     pub(crate) organization: Option<String>,
@@ -20,10 +24,49 @@ pub(crate) struct Upstream {
     pub(crate) max_attempts: u32,
 }
 
+/// Which API an upstream speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    OpenAi,
+    /// Azure OpenAI, v1: `OpenAI`'s paths and bodies, headers of its own.
+    Azure,
+    /// Azure OpenAI, preview: `/realtimeapi/sessions`. `session_query` is `?api-version=..`; browsers connect in the region.
+    AzurePreview {
+        session_query: String,
+        region: String,
+    },
+}
+
+impl Dialect {
+    pub(crate) fn is_azure(&self) -> bool {
+        !matches!(self, Self::OpenAi)
+    }
+
+    pub(crate) fn is_preview(&self) -> bool {
+        matches!(self, Self::AzurePreview { .. })
+    }
+}
+
 /// How Ephemint proves itself to an upstream.
 pub(crate) enum Credential {
     Keys(Keys),
     Workload(Box<Workload>),
+    /// Access tokens of Entra ID.
+    Entra(Box<EntraToken>),
+}
+
+/// Whose access tokens, and for what.
+pub(crate) struct EntraToken {
+    pub(crate) identity: Entra,
+    pub(crate) scope: String,
+}
+
+/// What a profile's sessions are at one upstream.
+pub(crate) struct Route {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) session: Map<String, Value>,
+    /// Where a browser takes its client secret.
+    pub(crate) calls_url: Arc<str>,
 }
 
 /// Permanent keys.
@@ -36,12 +79,19 @@ pub(crate) struct Keys {
     pub(crate) warn_after: Option<Duration>,
 }
 
+/// Its name alone: the rest holds secrets.
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upstream({})", self.name)
+    }
+}
+
 impl Upstream {
     /// Its permanent keys.
     pub(crate) fn keys(&self) -> &[FirstKey] {
         match &self.credential {
             Credential::Keys(keys) => &keys.keys,
-            Credential::Workload(_) => &[],
+            Credential::Workload(_) | Credential::Entra(_) => &[],
         }
     }
 }

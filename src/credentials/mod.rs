@@ -84,8 +84,12 @@ impl Credentials {
                     }
                 }
                 Credential::Workload(settings) => {
-                    let exchange = Exchange::new(care(0), settings, sources.clone(), outbound)?;
-                    Handle::current().spawn(exchange.run());
+                    let trade = Trade::federation(settings, sources.clone(), outbound)?;
+                    Handle::current().spawn(Exchange::new(care(0), trade).run());
+                }
+                Credential::Entra(settings) => {
+                    let trade = Trade::entra(settings, sources, outbound, inner.clock.clone())?;
+                    Handle::current().spawn(Exchange::new(care(0), trade).run());
                 }
             }
         }

@@ -71,9 +71,10 @@ fn upstream(shared: &Shared, now: u64) -> Upstream {
     let used = shared.ring().pick(&[]);
     Upstream {
         upstream: shared.settings().name.clone(),
-        kind: match shared.settings().credential {
+        kind: match &shared.settings().credential {
             Credential::Keys(_) => "api_key",
             Credential::Workload(_) => "workload_identity",
+            Credential::Entra(token) => token.identity.kind.name(),
         },
         in_use: used.map(|key| key.fingerprint().to_string()),
         credentials,

@@ -193,7 +193,7 @@ impl Watch {
     }
 
     async fn consider(&mut self, found: Found) {
-        if let Some(cause) = malformed_key(found.secret.reveal()) {
+        if let Some(cause) = malformed_key(self.care.upstream.settings().dialect.is_azure(), found.secret.reveal()) {
             return self.reject("refused", cause).await;
         }
         let Some(key) = Key::new(self.care.upstream.settings(), &found.secret, None) else {

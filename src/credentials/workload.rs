@@ -1,5 +1,5 @@
-//! Workload identity federation: an identity of the platform is traded for a credential that lives minutes to hours, and traded anew before
-//! that expires.
+//! Short-lived credentials in place of keys: an identity of the platform is traded for a credential that lives minutes to hours, and traded
+//! anew before that expires. At Azure that is an access token of Entra ID, at `OpenAI` workload identity federation:
 //!
 //! `POST https://auth.openai.com/oauth/token` (RFC 8693 in JSON), as `OpenAI`'s Python SDK 3.52 does it (`auth/_workload.py`); subjects from
 //! the same place.
@@ -16,9 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::{AGAIN, Care};
-use crate::config::{Subject, Workload};
+use crate::config::{EntraToken, Subject, Workload};
+use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
+use crate::entra::{Identity, Trouble};
 use crate::outbound::{self, Outbound, Unbuildable, Unreached};
 use crate::provider::Key;
 use crate::secrets::{Found, Sources};
@@ -49,7 +51,13 @@ pub(super) struct Exchange {
 }
 
 /// One way to trade.
-pub(crate) struct Trade {
+pub(crate) enum Trade {
+    Federation(Box<Federation>),
+    Entra(Box<Identity>, String, SharedClock),
+}
+
+/// `OpenAI`'s.
+pub(crate) struct Federation {
     auth_url: Url,
     identity_provider_id: String,
     service_account_id: String,
@@ -71,6 +79,8 @@ pub(crate) enum NotTraded {
     Refused(&'static str, u16, String),
     #[error("{0}")]
     Malformed(&'static str),
+    #[error("{0}")]
+    Entra(Trouble),
 }
 
 #[derive(Deserialize)]
@@ -91,8 +101,8 @@ struct Refused {
 }
 
 impl Exchange {
-    pub(super) fn new(care: Care, settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
-        Ok(Self { care, trade: Trade::new(settings, sources, outbound)?, told: None, next: Instant::now(), pause: AGAIN })
+    pub(super) fn new(care: Care, trade: Trade) -> Self {
+        Self { care, trade, told: None, next: Instant::now(), pause: AGAIN }
     }
 
     pub(super) async fn run(mut self) {
@@ -105,7 +115,7 @@ impl Exchange {
                 Ok(lifetime) => {
                     pause = PAUSES.0;
                     self.told = None;
-                    refresh_after(lifetime)
+                    self.trade.refresh_after(lifetime)
                 }
                 Err(cause) => {
                     self.failed(&cause.to_string()).await;
@@ -146,7 +156,7 @@ impl Exchange {
         self.care.count("refused");
         self.care.failed(cause);
         if self.told.as_deref() != Some(cause) {
-            tracing::error!(upstream = self.care.name(), cause, "the workload's identity cannot be traded; it is tried again");
+            tracing::error!(upstream = self.care.name(), cause, "there is no new credential; it is tried again");
             self.care.record("exchange_failed", Some(cause), None, "").await;
             self.told = Some(cause.to_owned());
         }
@@ -158,13 +168,59 @@ impl Exchange {
         let expires_at = self.care.inner.clock.unix() + lifetime;
         let key = Key::new(self.care.upstream.settings(), &secret, Some(expires_at));
         let key = key.ok_or(NotTraded::Malformed("the exchange answered with a credential that cannot be sent in a header"))?;
-        self.care.adopt(key, None, "exchanged").await;
+        // Endpoints for managed identities give the same token again until they have another.
+        let is_news = self.care.slot().key().is_none_or(|held| held.fingerprint() != key.fingerprint() || held.is_refused());
+        if is_news {
+            self.care.adopt(key, None, "exchanged").await;
+        }
         Ok(lifetime)
     }
 }
 
 impl Trade {
-    pub(crate) fn new(settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+    pub(crate) fn federation(settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
+        Federation::new(settings, sources, outbound).map(Box::new).map(Self::Federation)
+    }
+
+    pub(crate) fn entra(
+        settings: &EntraToken,
+        sources: &Sources,
+        outbound: &Outbound,
+        clock: SharedClock,
+    ) -> Result<Self, Unbuildable> {
+        let identity = sources.identity(&settings.identity, outbound.client(DEADLINE)?, clock.clone());
+        Ok(Self::Entra(Box::new(identity), settings.scope.clone(), clock))
+    }
+
+    /// Trades once. The credential, and for how many seconds it lives.
+    pub(crate) async fn trade(&self) -> Result<(Secret, u64), NotTraded> {
+        match self {
+            Self::Federation(federation) => federation.trade().await,
+            Self::Entra(identity, scope, clock) => {
+                let granted = identity.ask(scope).await.map_err(NotTraded::Entra)?;
+                let lifetime = granted.lifetime(clock.unix()).as_secs();
+                if !LIFETIMES.contains(&lifetime) {
+                    return Err(NotTraded::Malformed("Entra ID answered with a lifetime that cannot be"));
+                }
+                Ok((granted.token().clone(), lifetime))
+            }
+        }
+    }
+
+    fn refresh_after(&self, lifetime: u64) -> Duration {
+        refresh_after(lifetime, if matches!(self, Self::Federation(_)) { BUFFER } else { lifetime })
+    }
+}
+
+/// So long before its end that a slow exchange is no outage, but after half of its life, a little earlier at random, so that replicas do not
+/// all come at once.
+fn refresh_after(lifetime: u64, buffer: u64) -> Duration {
+    let left = lifetime - buffer.min(lifetime / 2);
+    Duration::from_secs(left).mul_f64(1.0 - 0.1 * fastrand::f64())
+}
+
+impl Federation {
+    fn new(settings: &Workload, sources: Arc<Sources>, outbound: &Outbound) -> Result<Self, Unbuildable> {
         let subject = match &settings.subject {
             Subject::Token(reference) => Subject::Token(reference.clone()),
             Subject::Azure { endpoint, audience, client_id } => {
@@ -182,8 +238,7 @@ impl Trade {
         })
     }
 
-    /// Trades once. The credential, and for how many seconds it lives.
-    pub(crate) async fn trade(&self) -> Result<(Secret, u64), NotTraded> {
+    async fn trade(&self) -> Result<(Secret, u64), NotTraded> {
         let (subject, kind) = self.subject_token().await?;
         let body = json!({
             "grant_type": GRANT,
@@ -253,20 +308,16 @@ fn at(endpoint: &Url, path: &str) -> Url {
     url
 }
 
-/// So long before its end that a slow exchange is no outage, a little earlier at random, so that replicas do not all come at once.
-fn refresh_after(lifetime: u64) -> Duration {
-    let left = lifetime - BUFFER.min(lifetime / 2);
-    Duration::from_secs(left).mul_f64(1.0 - 0.1 * fastrand::f64())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::refresh_after;
+    use super::{BUFFER, refresh_after};
 
     #[test]
     fn a_credential_is_traded_anew_long_before_its_end() {
-        for (lifetime, latest) in [(3600, 2400), (600, 300), (1, 1), (86_400, 85_200)] {
-            let after = refresh_after(lifetime).as_secs_f64();
+        for (lifetime, buffer, latest) in
+            [(3600, BUFFER, 2400), (600, BUFFER, 300), (1, 1, 1), (86_400, BUFFER, 85_200), (3600, 3600, 1800)]
+        {
+            let after = refresh_after(lifetime, buffer).as_secs_f64();
             assert!(after <= f64::from(latest) && after >= f64::from(latest) * 0.9, "{lifetime}: {after}");
         }
     }

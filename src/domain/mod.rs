@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod clock;
+pub(crate) mod flat_session;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod live;

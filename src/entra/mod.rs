@@ -67,7 +67,7 @@ struct Held {
 }
 
 /// Who Ephemint is at Entra ID.
-struct Identity {
+pub(crate) struct Identity {
     settings: Entra,
     environ: Arc<Environ>,
     client: Client,
@@ -84,7 +84,7 @@ impl Tokens {
         read: ReadLocal,
         clock: SharedClock,
     ) -> Self {
-        let identity = Identity { settings: settings.clone(), environ: environ.clone(), client, read };
+        let identity = Identity::new(settings, environ, client, read, clock.clone());
         Self { identity, scope, clock, held: ArcSwapOption::empty(), turn: Mutex::default() }
     }
 
@@ -148,7 +148,11 @@ impl Tokens {
 }
 
 impl Identity {
-    async fn ask(&self, scope: &str) -> Result<Granted, Trouble> {
+    pub(crate) fn new(settings: &Entra, environ: &Arc<Environ>, client: Client, read: ReadLocal, _clock: SharedClock) -> Self {
+        Self { settings: settings.clone(), environ: environ.clone(), client, read }
+    }
+
+    pub(crate) async fn ask(&self, scope: &str) -> Result<Granted, Trouble> {
         match self.settings.kind {
             EntraKind::ManagedIdentity => self.managed(scope).await,
             EntraKind::WorkloadIdentity | EntraKind::ClientSecret => self.application(scope).await,
@@ -170,7 +174,7 @@ impl Identity {
 
 /// Of Entra ID (RFC 6749, section 5.1), where times are numbers, and of endpoints for managed identities, where they are text.
 #[derive(Deserialize)]
-struct Granted {
+pub(crate) struct Granted {
     #[serde(deserialize_with = "secret")]
     access_token: Secret,
     /// Seconds.
@@ -185,8 +189,12 @@ impl Granted {
         serde_json::from_slice(body).ok().filter(|granted: &Self| !granted.access_token.reveal().is_empty())
     }
 
+    pub(crate) fn token(&self) -> &Secret {
+        &self.access_token
+    }
+
     /// A token that does not say how long it lives is used once.
-    fn lifetime(&self, unix: u64) -> Duration {
+    pub(crate) fn lifetime(&self, unix: u64) -> Duration {
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let left = self.expires_in.as_ref().and_then(number);
         let left = left.or_else(|| Some(self.expires_on.as_ref().and_then(number)?.saturating_sub(unix)));

@@ -99,11 +99,9 @@ impl<'a> Settings<'a> {
 
 /// The page loads nothing from elsewhere, and talks to this service and the upstreams alone.
 fn policy(config: &Config) -> String {
-    let origins: BTreeSet<String> = config
-        .upstreams
-        .values()
-        .filter_map(|upstream| Some(Url::parse(&upstream.base_url).ok()?.origin().ascii_serialization()))
-        .collect();
+    let routes = config.profiles.values().flat_map(|profile| &profile.routes);
+    let origins: BTreeSet<String> =
+        routes.filter_map(|route| Some(Url::parse(&route.calls_url).ok()?.origin().ascii_serialization())).collect();
     let origins = origins.into_iter().collect::<Vec<_>>().join(" ");
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {origins}; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

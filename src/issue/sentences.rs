@@ -27,11 +27,13 @@ impl From<BadAsk> for Refusal {
 }
 
 fn ttl_out_of_range(most: Ttl) -> Refusal {
-    Refusal::new(
-        Code::TtlOutOfRange,
-        format!("Ask for a whole number of seconds from {} to {most}, or leave expires_after out.", Ttl::MIN),
-    )
-    .about("/expires_after/seconds")
+    let least = Ttl::MIN;
+    let sentence = if most > least {
+        format!("Ask for a whole number of seconds from {least} to {most}, or leave expires_after out.")
+    } else {
+        format!("Ask for {least} seconds, or leave expires_after out.")
+    };
+    Refusal::new(Code::TtlOutOfRange, sentence).about("/expires_after/seconds")
 }
 
 impl From<Unauthenticated> for Refusal {

@@ -61,8 +61,8 @@ pub(crate) struct Stages {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) tasks: Tasks,
-    /// Mints by profile.
-    pub(crate) mints: HashMap<Arc<str>, Counter>,
+    /// Mints by profile, and by the place of the upstream in it.
+    pub(crate) mints: HashMap<Arc<str>, Box<[Counter]>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -177,7 +177,8 @@ impl Issuer {
         }
         let standing = permit.standing();
         permit.spend();
-        self.stages.mints.get(grant.profile().name()).map(Counter::inc);
+        let counters = self.stages.mints.get(grant.profile().name());
+        counters.and_then(|by_route| by_route.get(minted.route())).map(Counter::inc);
         Ok(Issued { minted, binding, standing })
     }
 
@@ -214,7 +215,7 @@ impl Issuer {
     /// the one who shut them out ended all that was bound before this looks.
     async fn bound(&self, permit: &Permit, minted: &Minted, grant: &Grant) -> Result<Binding, Refusal> {
         let stages = &self.stages;
-        let (bound, kept) = tokio::join!(stages.bindings.bind(grant, permit, minted), permit.keep(minted.expires_at()));
+        let (bound, kept) = tokio::join!(stages.bindings.bind(permit, minted), permit.keep(minted.expires_at()));
         // Ended while its retry was under way.
         let binding = bound?.ok_or(Denied::IdempotencyConflict)?;
         kept?;
@@ -268,5 +269,7 @@ pub(super) fn name<'a>(entry: &mut Entry<'a>, principal: &'a Principal) {
 
 fn name_profile<'a>(entry: &mut Entry<'a>, profile: &'a Profile) {
     entry.profile = Some(profile.name());
-    entry.upstream(profile.upstream());
+    if let Some(upstream) = profile.upstream() {
+        entry.upstream(upstream);
+    }
 }

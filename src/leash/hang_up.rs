@@ -110,6 +110,7 @@ impl Shared {
             let failure = match outcome {
                 Ok(HungUp::Now) => break ("hung_up", None),
                 Ok(HungUp::Before) => break ("already_over", None),
+                Ok(HungUp::Never) => break ("given_up", Some("the upstream's api_version has no way to end a call".to_owned())),
                 Err(failure) => failure,
             };
             self.count("failed");

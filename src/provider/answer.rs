@@ -67,12 +67,49 @@ struct RawAnswer {
     session: PublicSession,
 }
 
+/// Of Azure's preview versions: a session of the form before v1, with the secret in it.
+#[derive(Deserialize)]
+struct RawPreview {
+    id: Option<Box<str>>,
+    model: Option<Box<str>>,
+    voice: Option<Voice>,
+    client_secret: RawSecret,
+}
+
+#[derive(Deserialize)]
+struct RawSecret {
+    value: String,
+    expires_at: Option<u64>,
+}
+
 /// Reads an answer. The error says what is wrong with it and quotes nothing of it.
 pub(super) fn read(body: &[u8], now: u64, asked: Ttl) -> Result<Answer, &'static str> {
+    let raw: RawAnswer = parse(body)?;
+    judge(raw.value, raw.expires_at, raw.session, now, asked)
+}
+
+/// Reads an answer of Azure's preview versions. Their secrets live a minute, or as long as the answer says, at most as long as any secret.
+pub(super) fn read_preview(body: &[u8], now: u64) -> Result<Answer, &'static str> {
+    let RawPreview { id, model, voice, client_secret } = parse(body)?;
+    let session = PublicSession {
+        kind: Some("realtime".into()),
+        object: Some("realtime.session".into()),
+        id,
+        model,
+        output_modalities: None,
+        audio: Some(PublicAudio { output: Some(PublicOutput { voice }) }),
+    };
+    judge(client_secret.value, client_secret.expires_at.unwrap_or(now + Ttl::MIN.seconds()), session, now, Ttl::MAX)
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, &'static str> {
     // Checked as a whole, which costs less than string by string.
     let text = std::str::from_utf8(body).map_err(|_| "the answer is not text")?;
-    let raw: RawAnswer = serde_json::from_str(text).map_err(|_| "the answer is not of the documented form")?;
-    let token = EphemeralToken::from(raw.value);
+    serde_json::from_str(text).map_err(|_| "the answer is not of the documented form")
+}
+
+fn judge(value: String, expires_at: u64, session: PublicSession, now: u64, most: Ttl) -> Result<Answer, &'static str> {
+    let token = EphemeralToken::from(value);
     let well_formed = |text: &str| (1..=MAX_SECRET).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if !well_formed(token.reveal_to_owner()) {
         return Err("the answer holds no usable client secret");
@@ -81,13 +118,13 @@ pub(super) fn read(body: &[u8], now: u64, asked: Ttl) -> Result<Answer, &'static
     if token.reveal_to_owner().starts_with(PERMANENT_KEY) {
         return Err("the answer holds a permanent key in place of a client secret");
     }
-    if raw.expires_at <= now {
+    if expires_at <= now {
         return Err("the client secret has expired already; compare this machine's clock with the upstream's");
     }
-    if raw.expires_at > now + asked.seconds() + CLOCK_SLACK_SECONDS {
+    if expires_at > now + most.seconds() + CLOCK_SLACK_SECONDS {
         return Err("the client secret lives longer than was asked for");
     }
-    Ok(Answer { token, expires_at: raw.expires_at, session: raw.session })
+    Ok(Answer { token, expires_at, session })
 }
 
 #[cfg(test)]

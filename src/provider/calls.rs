@@ -25,6 +25,8 @@ pub(crate) enum HungUp {
     Now,
     /// The upstream knows no such call (any more).
     Before,
+    /// The upstream has no way to end a call.
+    Never,
 }
 
 impl Calls {
@@ -36,6 +38,9 @@ impl Calls {
     pub(crate) async fn hang_up(&self, upstream: &str, minted_by: Option<&str>, call: &CallId) -> Result<HungUp, Failure> {
         let shared = self.upstreams.iter().find(|shared| shared.settings.name == upstream);
         let shared = shared.ok_or_else(|| Failure::new(Kind::Unavailable, "the upstream is configured no more"))?;
+        if shared.settings.dialect.is_preview() {
+            return Ok(HungUp::Never);
+        }
         let mut keys: Vec<Arc<Key>> = shared.ring.usable().collect();
         keys.sort_by_key(|key| minted_by != Some(&**key.fingerprint()));
         let mut outcome = Err(Failure::new(Kind::AuthFailed, "no key is left"));

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::blame::Blame;
 use super::{Served, retry};
 
 const MAX_CODE: usize = 64;
@@ -62,12 +63,31 @@ pub(crate) struct Failure {
     /// How long the upstream asks to be left alone.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) served: Served,
+    /// As far as it can be told.
+    pub(crate) blame: Option<Blame>,
     pub(super) retryable: bool,
+}
+
+impl Kind {
+    /// As metrics name it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::AuthFailed => "auth_failed",
+            Self::NoCredential => "no_credential",
+            Self::PermissionDenied => "permission_denied",
+            Self::Rejected => "rejected",
+            Self::Malformed => "malformed",
+            Self::Billing => "billing",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+        }
+    }
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, cause: impl Into<String>) -> Self {
-        Self { kind, cause: cause.into(), retry_after: None, served: Served::default(), retryable: false }
+        Self { kind, cause: cause.into(), retry_after: None, served: Served::default(), blame: None, retryable: false }
     }
 
     /// The connection could not be made, or broke.
@@ -102,8 +122,39 @@ impl Failure {
             cause: format!("status {code}{}", error.describe()),
             retry_after: retry::retry_after(headers, wall),
             served: Served::default(),
+            blame: None,
             retryable: !final_kind && advice.unwrap_or(retryable),
         }
+    }
+
+    /// The same of Azure, whose texts tell more than its statuses. `deployment` is the one that was asked for.
+    pub(super) fn answered_by_azure(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        wall: Duration,
+        deployment: Option<&str>,
+    ) -> Self {
+        let (failure, error) = (Self::answered(status, headers, body, wall), UpstreamError::read(body));
+        let Some(blame) = error.blame() else { return failure };
+        let which = deployment.filter(|_| blame == Blame::Deployment).map(|name| format!(" ({name})")).unwrap_or_default();
+        let cause = format!("{}: {}{which}", failure.cause, blame.cure());
+        Self { cause, blame: Some(blame), ..failure }
+    }
+
+    /// Whether it lies with the upstream or the way to it, so that another upstream may serve; otherwise with what was asked for.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        self.kind != Kind::Rejected || matches!(self.blame, Some(Blame::Deployment | Blame::Path))
+    }
+
+    /// Whether the credential is at fault.
+    pub(super) fn is_of_key(&self) -> bool {
+        self.kind == Kind::AuthFailed && self.blame.is_none_or(Blame::is_of_key)
+    }
+
+    /// As metrics name it.
+    pub(super) fn label(&self) -> &'static str {
+        self.blame.map_or_else(|| self.kind.label(), Blame::label)
     }
 }
 
@@ -135,6 +186,10 @@ impl UpstreamError {
     /// The code, or else the type, where it is a plain word.
     pub(super) fn name(&self) -> Option<String> {
         plain(&self.code).or_else(|| plain(&self.kind))
+    }
+
+    pub(super) fn blame(&self) -> Option<Blame> {
+        Blame::of(self.code.as_str(), self.message.as_str())
     }
 
     /// The first phrase of ours that the message holds.

@@ -9,12 +9,13 @@ use http::Uri;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use secrecy::zeroize::Zeroizing;
 
-use super::openai::SAFETY_IDENTIFIER;
+use super::endpoint::SAFETY_IDENTIFIER;
 use crate::config;
 use crate::config::check::is_legacy_key;
 use crate::domain::secret::Secret;
 use crate::outbound;
 
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 /// Rests until it is found good again.
 const UNTIL_FOUND_GOOD: u64 = u64::MAX;
 
@@ -43,9 +44,16 @@ impl Key {
     /// `None` when a setting or the secret has no form on the wire.
     pub(crate) fn new(settings: &config::Upstream, secret: &Secret, expires_at: Option<u64>) -> Option<Arc<Self>> {
         let mut headers = HeaderMap::with_capacity(16);
-        headers.insert(AUTHORIZATION, bearer(secret)?);
-        // Headers that are set or looked for later have their place already: a copy of the map has no room to grow.
-        headers.insert(SAFETY_IDENTIFIER, HeaderValue::from_static(""));
+        // Azure takes keys in a header of its own.
+        let is_azure = settings.dialect.is_azure();
+        match &settings.credential {
+            config::Credential::Keys(_) if is_azure => headers.insert(API_KEY, sensitive(b"", secret)?),
+            _ => headers.insert(AUTHORIZATION, sensitive(b"Bearer ", secret)?),
+        };
+        if !is_azure {
+            // Headers that are set or looked for later have their place already: a copy of the map has no room to grow.
+            headers.insert(SAFETY_IDENTIFIER, HeaderValue::from_static(""));
+        }
         headers.insert(HOST, HeaderValue::from_str(settings.base_url.parse::<Uri>().ok()?.authority()?.as_str()).ok()?);
         headers.insert(USER_AGENT, outbound::USER_AGENT);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -56,7 +64,7 @@ impl Key {
             }
         }
         let fingerprint = secret.fingerprint().into();
-        let is_legacy = is_legacy_key(secret.reveal());
+        let is_legacy = !is_azure && is_legacy_key(secret.reveal());
         Some(Arc::new(Self { fingerprint, headers, is_legacy, expires_at, rests_until: AtomicU64::new(0) }))
     }
 
@@ -122,11 +130,10 @@ impl Key {
 }
 
 /// Shares the one copy of the text, and does not print.
-fn bearer(secret: &Secret) -> Option<HeaderValue> {
-    const SCHEME: &[u8] = b"Bearer ";
+fn sensitive(scheme: &[u8], secret: &Secret) -> Option<HeaderValue> {
     // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
-    let mut text = Zeroizing::new(Vec::with_capacity(SCHEME.len() + secret.reveal().len()));
-    text.extend_from_slice(SCHEME);
+    let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.reveal().len()));
+    text.extend_from_slice(scheme);
     text.extend_from_slice(secret.reveal().as_bytes());
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(text))).ok()?;
     value.set_sensitive(true);

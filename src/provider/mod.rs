@@ -1,16 +1,21 @@
 //! Asks the upstream. A [`Grant`] and a [`Permit`] in, a [`Minted`] out.
 
 mod answer;
+mod blame;
+mod breaker;
 mod calls;
+mod endpoint;
 mod failure;
 mod key;
-mod openai;
 mod probe;
 mod retry;
 mod ring;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::admit::Permit;
 use crate::authorize::Grant;
@@ -22,10 +27,12 @@ use crate::domain::trace::Trace;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
 pub(crate) use answer::{CLOCK_SLACK_SECONDS, PublicSession};
+pub(crate) use blame::Blame;
+use breaker::Breaker;
 pub(crate) use calls::{Calls, HungUp};
+use endpoint::Endpoint;
 pub(crate) use failure::{BILLING, Failure, Kind};
 pub(crate) use key::Key;
-use openai::Endpoint;
 pub(crate) use probe::{Probe, Probed, Question, Verdict};
 pub(crate) use ring::{Ring, Slot, State};
 
@@ -36,12 +43,15 @@ pub(crate) struct Minted {
     expires_at: u64,
     session: PublicSession,
     calls_url: Arc<str>,
+    /// Which of the profile's upstreams minted it, by its place among them.
+    route: usize,
     served: Served,
 }
 
 /// Who served an attempt: for the audit entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Served {
+    pub(crate) upstream: Option<Arc<config::Upstream>>,
     /// Fingerprint of the permanent key.
     pub(crate) key: Option<Arc<str>>,
     /// The upstream's own name for its answer.
@@ -49,8 +59,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn by(key: &Key) -> Self {
-        Self { key: Some(key.fingerprint().clone()), request_id: None }
+    fn of(upstream: &Arc<config::Upstream>) -> Self {
+        Self { upstream: Some(upstream.clone()), ..Self::default() }
+    }
+
+    fn by(upstream: &Arc<config::Upstream>, key: &Key) -> Self {
+        Self { key: Some(key.fingerprint().clone()), ..Self::of(upstream) }
     }
 }
 
@@ -73,6 +87,11 @@ impl Minted {
         &self.calls_url
     }
 
+    /// The place of its upstream among those of the profile.
+    pub(crate) fn route(&self) -> usize {
+        self.route
+    }
+
     pub(crate) fn served(&self) -> &Served {
         &self.served
     }
@@ -82,6 +101,9 @@ impl Minted {
 pub(crate) struct Shared {
     settings: Arc<config::Upstream>,
     ring: Ring,
+    breaker: Breaker,
+    /// 1 while the breaker is open.
+    open: Gauge,
     /// How a new value of a key is tried. Absent: not at all.
     question: Option<Question>,
 }
@@ -92,10 +114,13 @@ impl Shared {
         upstreams: &BTreeMap<String, Arc<config::Upstream>>,
         profiles: &BTreeMap<String, config::Profile>,
         clock: &SharedClock,
+        metrics: &Metrics,
     ) -> Result<Vec<Arc<Self>>, BuildError> {
         let shared = |settings: &Arc<config::Upstream>| {
             let ring = Ring::new(settings, clock).ok_or_else(|| BuildError::Setting(settings.name.clone()))?;
-            Ok(Arc::new(Self { settings: settings.clone(), ring, question: Question::of(settings, profiles) }))
+            let (breaker, question) = (Breaker::default(), Question::of(settings, profiles));
+            let open = metrics.upstream_open.get_or_create_owned(&label(settings));
+            Ok(Arc::new(Self { settings: settings.clone(), ring, breaker, open, question }))
         };
         upstreams.values().map(shared).collect()
     }
@@ -116,6 +141,7 @@ impl Shared {
 /// One worker's connections to all upstreams. Pooled connections are served by the runtime that opened them, so each worker has its own.
 pub(crate) struct Provider {
     endpoints: BTreeMap<String, Endpoint>,
+    metrics: Metrics,
 }
 
 impl Provider {
@@ -129,14 +155,15 @@ impl Provider {
         for upstream in upstreams {
             endpoints.insert(upstream.settings.name.clone(), Endpoint::new(upstream.clone(), outbound, clock.clone(), metrics)?);
         }
-        Ok(Self { endpoints })
+        Ok(Self { endpoints, metrics: metrics.clone() })
     }
 
     /// Mints once. The permit shows that the mint is booked; whoever holds it spends it when the secret is out.
     pub(crate) async fn mint(&self, grant: &Grant, _booked: &Permit, trace: Option<&Trace>) -> Result<Minted, Failure> {
-        let name = &grant.profile().upstream().name;
-        let endpoint = self.endpoints.get(name).ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
-        endpoint.mint(grant, trace).await
+        let names = grant.profile().routes().iter().map(|route| &route.upstream().name);
+        let endpoints: Option<Vec<&Endpoint>> = names.map(|name| self.endpoints.get(name)).collect();
+        let endpoints = endpoints.ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
+        turns::mint(&endpoints, grant, trace, &self.metrics).await
     }
 }
 

@@ -10,11 +10,13 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::blame::Blame;
+use super::endpoint::mint_path;
 use super::failure::UpstreamError;
-use super::openai::prefix;
 use super::{Key, Shared};
-use crate::config::{self, Api, Credential, Profile, Verify};
+use crate::config::{self, Api, Credential, Dialect, Profile, Route, Verify};
 use crate::domain::clock::SharedClock;
+use crate::domain::flat_session::flat;
 use crate::domain::ttl::Ttl;
 use crate::outbound::{self, Outbound, Unbuildable, Unreached};
 
@@ -37,6 +39,11 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// A mint of what a profile's sessions are at an upstream.
+    pub(crate) fn mint(api: Api, route: &Route) -> Self {
+        Self::Mint(api, route.session.clone())
+    }
+
     /// As the upstream is configured; of a profile that uses it.
     pub(super) fn of(upstream: &config::Upstream, profiles: &BTreeMap<String, Profile>) -> Option<Self> {
         let Credential::Keys(keys) = &upstream.credential else { return Some(Self::Models) };
@@ -44,8 +51,11 @@ impl Question {
             Verify::None => None,
             Verify::Models => Some(Self::Models),
             Verify::Mint => {
-                let profile = profiles.values().find(|profile| profile.upstream.name == upstream.name);
-                Some(profile.map_or(Self::Models, |profile| Self::Mint(profile.api, profile.session.clone())))
+                let of = |profile: &Profile| {
+                    let route = profile.routes.iter().find(|route| route.upstream.name == upstream.name)?;
+                    Some(Self::mint(profile.api, route))
+                };
+                Some(profiles.values().find_map(of).unwrap_or(Self::Models))
             }
         }
     }
@@ -59,6 +69,8 @@ pub(crate) struct Probed {
     pub(crate) code: Option<String>,
     /// A phrase of ours that the error's message holds. Nothing else of a message is kept: it may echo parts of a key.
     pub(crate) phrase: Option<&'static str>,
+    /// What stands behind a refusal of Azure's, as far as it can be told.
+    pub(crate) blame: Option<Blame>,
     /// Models that the key may use, with the day on which each is shut down; empty where they were not asked for or not listed.
     pub(crate) models: Vec<(String, Option<String>)>,
     /// Seconds by which the upstream's clock is ahead of ours.
@@ -95,12 +107,21 @@ impl Probe {
 
     /// Asks.
     pub(crate) async fn ask(&self, upstream: &Shared, key: &Key, question: &Question) -> Result<Probed, Unreached> {
-        let (base, headers) = (&upstream.settings.base_url, key.headers_without_body());
+        let (settings, headers) = (&upstream.settings, key.headers_without_body());
+        let (base, dialect) = (&settings.base_url, &settings.dialect);
         let request = match question {
-            Question::Models => self.client.get(format!("{base}/models")).headers(headers),
+            Question::Models => {
+                let query = if let Dialect::AzurePreview { session_query, .. } = dialect { session_query } else { "" };
+                self.client.get(format!("{base}/models{query}")).headers(headers)
+            }
             Question::Mint(api, session) => {
-                let body = json!({"expires_after": {"anchor": "created_at", "seconds": Ttl::MIN.seconds()}, "session": session});
-                let request = self.client.post(format!("{base}/{}/client_secrets", prefix(*api))).headers(headers);
+                let body = match dialect {
+                    Dialect::AzurePreview { .. } => Value::Object(flat(session).unwrap_or_default()),
+                    Dialect::OpenAi | Dialect::Azure => {
+                        json!({"expires_after": {"anchor": "created_at", "seconds": Ttl::MIN.seconds()}, "session": session})
+                    }
+                };
+                let request = self.client.post(format!("{base}{}", mint_path(dialect, *api))).headers(headers);
                 request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body.to_string())
             }
         };
@@ -122,7 +143,14 @@ impl Probe {
         let models = listed.then(|| serde_json::from_slice::<Models>(&body).ok()).flatten();
         let models = models.map(|list| list.data.into_iter().map(|model| (model.id, model.shutdown_date)).collect());
         let error = if status.is_success() { UpstreamError::default() } else { UpstreamError::read(&body) };
-        Probed { status, code: error.name(), phrase: error.phrase(), models: models.unwrap_or_default(), ahead }
+        Probed {
+            status,
+            code: error.name(),
+            phrase: error.phrase(),
+            blame: error.blame(),
+            models: models.unwrap_or_default(),
+            ahead,
+        }
     }
 
     fn ahead(&self, headers: &HeaderMap) -> Option<i64> {
@@ -155,7 +183,8 @@ mod tests {
     fn only_an_upstream_that_does_not_know_a_key_speaks_against_it() {
         let verdict = |status: u16, code: Option<&str>, question: &Question| {
             let status = StatusCode::from_u16(status).unwrap();
-            Probed { status, code: code.map(Into::into), phrase: None, models: Vec::new(), ahead: None }.verdict(question)
+            Probed { status, code: code.map(Into::into), phrase: None, blame: None, models: Vec::new(), ahead: None }
+                .verdict(question)
         };
         let mint = Question::Mint(Api::Realtime, serde_json::Map::new());
         for (status, code) in

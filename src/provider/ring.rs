@@ -80,6 +80,7 @@ impl Ring {
                 keys.keys.iter().map(slot).collect()
             }
             Credential::Workload(_) => Some([slot("workload_identity".into(), None)].into()),
+            Credential::Entra(token) => Some([slot(token.identity.kind.name().into(), None)].into()),
         };
         Some(Self {
             slots: slots?,
@@ -98,6 +99,12 @@ impl Ring {
         let now = self.clock.steady();
         let awake = self.untried(tried).find(|key| !key.rests(now));
         awake.or_else(|| self.untried(tried).find(|_| tried.is_empty()))
+    }
+
+    /// Whether there is a credential that does not rest.
+    pub(super) fn has_awake(&self) -> bool {
+        let now = self.clock.steady();
+        self.usable().any(|key| !key.rests(now))
     }
 
     /// When there is nothing else left to save a request with: one that rests, if it was not tried.

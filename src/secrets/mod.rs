@@ -15,15 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::Client;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::load::Environ;
-use crate::config::secrets::Secrets;
+use crate::config::secrets::{Entra, Secrets};
 use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
+use crate::entra::Identity;
 use crate::outbound::{Outbound, Unbuildable};
 pub(crate) use local::{is_open_to_others, read};
 
@@ -131,6 +133,12 @@ impl Sources {
             #[cfg(not(all(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")))]
             _ => Err(Unreadable::Wrong("this build leaves out that secret manager; take one with all features".into())),
         }
+    }
+
+    /// Whoever proves themselves to Entra ID so, with what is on this machine.
+    pub(crate) fn identity(&self, settings: &Entra, client: Client, clock: SharedClock) -> Identity {
+        let read = |reference: &SecretRef, environ: &Environ| local::read(reference, environ).map(|found| found.secret);
+        Identity::new(settings, &self.environ, client, read, clock)
     }
 
     /// How long until it is worth another look.

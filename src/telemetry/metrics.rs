@@ -29,6 +29,13 @@ pub(crate) struct UpstreamLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FailureLabels {
+    pub(crate) upstream: String,
+    /// The kind of failure, or what Azure's text blames.
+    pub(crate) cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RefreshLabels {
     pub(crate) issuer: String,
     pub(crate) outcome: &'static str,
@@ -85,6 +92,11 @@ pub(crate) struct Metrics {
     pub(crate) refusals: Family<CodeLabel, Counter>,
     pub(crate) upstream_duration: Family<UpstreamLabel, Histogram>,
     pub(crate) upstream_retries: Family<UpstreamLabel, Counter>,
+    pub(crate) upstream_failures: Family<FailureLabels, Counter>,
+    /// Of profiles that have others beside it.
+    pub(crate) upstream_failovers: Family<UpstreamLabel, Counter>,
+    /// 1 while its breaker is open.
+    pub(crate) upstream_open: Family<UpstreamLabel, Gauge>,
     pub(crate) in_flight: Gauge,
     pub(crate) token_cache_hits: Counter,
     pub(crate) token_cache_misses: Counter,
@@ -118,6 +130,9 @@ impl Metrics {
             refusals: Family::default(),
             upstream_duration: Family::new_with_constructor(|| Histogram::new(UPSTREAM_BUCKETS)),
             upstream_retries: Family::default(),
+            upstream_failures: Family::default(),
+            upstream_failovers: Family::default(),
+            upstream_open: Family::default(),
             in_flight: Gauge::default(),
             token_cache_hits: Counter::default(),
             token_cache_misses: Counter::default(),
@@ -150,6 +165,13 @@ impl Metrics {
             self.upstream_duration.clone(),
         );
         registry.register("upstream_retries", "Attempts after the first", self.upstream_retries.clone());
+        registry.register("upstream_failures", "Attempts that an upstream did not serve", self.upstream_failures.clone());
+        registry.register(
+            "upstream_failovers",
+            "Attempts that an upstream did not serve, and that others could",
+            self.upstream_failovers.clone(),
+        );
+        registry.register("upstream_open", "1 while others serve in the upstream's place", self.upstream_open.clone());
         registry.register("requests_in_flight", "Requests being handled on the public listener", self.in_flight.clone());
         registry.register(
             "token_cache_hits",

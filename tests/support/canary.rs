@@ -46,6 +46,11 @@ pub(crate) mod secrets {
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
     /// What every secret access key, session token and web identity token of AWS begins with.
     pub(crate) const AWS: &str = "canary-aws";
+    /// Key 1 and key 2 of an Azure resource.
+    pub(crate) const AZURE_KEY: &str = "canary0azure0resource0key0000001";
+    pub(crate) const AZURE_KEY_2: &str = "canary0azure0resource0key0000002";
+    /// What both contain.
+    pub(crate) const AZURE_KEYS: &str = "canary0azure0resource0key";
     /// What every secret of the fake Azure contains, but for what is kept in its vault.
     pub(crate) const AZURE: &str = "canary-azure";
     /// With characters that a form must encode.
@@ -134,6 +139,7 @@ impl Canary {
             ("a webhook's secret", secrets::WEBHOOK),
             ("an authorization code", secrets::CODE),
             ("a secret of Azure", secrets::AZURE),
+            ("a key of Azure", secrets::AZURE_KEYS),
             ("a refresh token", secrets::REFRESH_TOKEN),
             ("a credential of AWS", secrets::AWS),
             ("a secret of Google", secrets::GOOGLE),

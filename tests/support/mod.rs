@@ -16,6 +16,7 @@
 mod answer;
 mod audit;
 pub(crate) mod azure;
+pub(crate) mod azure_openai;
 mod canary;
 mod client;
 mod config;

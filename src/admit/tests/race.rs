@@ -61,6 +61,7 @@ fn passed(callers: impl Iterator<Item = (Arc<Books>, Subjects, Pseudonym)>) -> i
 fn profile(limits: Limits) -> config::Profile {
     let upstream = config::Upstream {
         name: "openai".into(),
+        dialect: config::Dialect::OpenAi,
         base_url: "https://api.openai.com/v1".into(),
         organization: None,
         project: None,
@@ -74,14 +75,13 @@ fn profile(limits: Limits) -> config::Profile {
         max_attempts: 1,
     };
     config::Profile {
-        upstream: Arc::new(upstream),
+        routes: vec![config::Route { upstream: Arc::new(upstream), session: serde_json::Map::new(), calls_url: "".into() }],
         api: config::Api::Realtime,
         ttl: Ttl::MIN,
         max_ttl: Ttl::MIN,
         allow_groups: Vec::new(),
         allow_claims: Vec::new(),
         client_may_set: Vec::new(),
-        session: serde_json::Map::new(),
         limits,
         total_limits: None,
     }

@@ -1,9 +1,11 @@
 //! From what is written to what can be run. Every problem is found in one pass.
 
+mod azure;
 mod identity;
 mod limits;
 mod profile;
 mod proxies;
+mod route;
 mod secrets;
 mod store;
 mod upstream;

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::Check;
 use crate::config::raw::{RawMaySet, RawProfile, RawUpstream};
-use crate::config::{Api, MaySet, Profile, Upstream};
+use crate::config::{Api, MaySet, Profile, Route, Upstream};
 use crate::domain::json::pointer_tokens;
+use crate::domain::ttl::Ttl;
 
 impl Check<'_> {
     pub(super) fn profiles(
@@ -24,29 +25,22 @@ impl Check<'_> {
         for (name, entry) in raw {
             let key = format!("profiles.{name}");
             self.name(&key, name);
-            if !named.contains_key(&entry.upstream) {
-                let known: Vec<&str> = named.keys().map(String::as_str).collect();
-                self.problem(format!("{key}.upstream"), format!("name one of the upstreams: {}", known.join(", ")));
-            }
-            let profile = self.profile(&key, entry, upstreams.get(&entry.upstream));
+            let routes = self.routes(&key, entry, named, upstreams);
+            let profile = self.profile(&key, entry, routes);
             profiles.extend(profile.map(|profile| (name.clone(), profile)));
         }
         profiles
     }
 
-    fn profile(&mut self, key: &str, raw: &RawProfile, upstream: Option<&Arc<Upstream>>) -> Option<Profile> {
-        let ttl = self.ttl(&format!("{key}.ttl_seconds"), raw.ttl_seconds);
-        let max_ttl = self.ttl(&format!("{key}.max_ttl_seconds"), raw.max_ttl_seconds);
-        if ttl.zip(max_ttl).is_some_and(|(ttl, max)| ttl > max) {
-            self.problem(format!("{key}.ttl_seconds"), "is longer than max_ttl_seconds");
-        }
-        let session = self.session(key, raw);
-        let client_may_set = raw
+    fn profile(&mut self, key: &str, raw: &RawProfile, routes: Option<Vec<Route>>) -> Option<Profile> {
+        let (ttl, max_ttl) = self.lifetimes(key, raw, routes.as_deref().unwrap_or_default());
+        let client_may_set: Vec<_> = raw
             .client_may_set
             .iter()
             .enumerate()
             .filter_map(|(i, rule)| self.may_set(&format!("{key}.client_may_set[{i}]"), rule))
             .collect();
+        self.may_set_at(key, &client_may_set, routes.as_deref().unwrap_or_default());
         let allow = raw.allow.as_ref();
         let allow_claims = allow.map(|allow| self.claim_rules(&format!("{key}.allow.claims"), &allow.claims)).unwrap_or_default();
         if allow.is_some_and(|allow| allow.groups.is_empty() && allow.claims.is_empty()) {
@@ -58,23 +52,41 @@ impl Check<'_> {
         let limits = self.limits(&format!("{key}.limits"), &raw.limits);
         let total_limits = self.ceiling(&format!("{key}.total_limits"), &raw.total_limits);
         Some(Profile {
-            upstream: upstream?.clone(),
+            routes: routes?,
             api: raw.api,
             ttl: ttl?,
             max_ttl: max_ttl?,
             allow_groups: allow.map(|allow| allow.groups.clone()).unwrap_or_default(),
             allow_claims,
             client_may_set,
-            session,
             limits,
             total_limits,
         })
     }
 
+    /// What callers get, and what they may ask for at most. Azure's preview versions give a minute, whatever is asked for.
+    fn lifetimes(&mut self, key: &str, raw: &RawProfile, routes: &[Route]) -> (Option<Ttl>, Option<Ttl>) {
+        let preview = routes.iter().find(|route| route.upstream.dialect.is_preview());
+        let default = if preview.is_some() { Ttl::MIN } else { Ttl::MAX };
+        let mut lifetime = |name: &str, seconds: Option<u64>| {
+            let key = format!("{key}.{name}");
+            let ttl = seconds.map_or(Some(default), |seconds| self.ttl(&key, seconds));
+            if let Some(route) = preview.filter(|_| ttl.is_some_and(|ttl| ttl > Ttl::MIN)) {
+                let name = &route.upstream.name;
+                self.problem(key, format!("the api_version of {name} gives {} seconds and no more; leave it out", Ttl::MIN));
+            }
+            ttl
+        };
+        let (ttl, max_ttl) = (lifetime("ttl_seconds", raw.ttl_seconds), lifetime("max_ttl_seconds", raw.max_ttl_seconds));
+        if ttl.zip(max_ttl).is_some_and(|(ttl, max)| ttl > max) {
+            self.problem(format!("{key}.ttl_seconds"), "is longer than max_ttl_seconds");
+        }
+        (ttl, max_ttl)
+    }
+
     /// The session with its `type` filled in; a translation session has none on the wire.
-    fn session(&mut self, key: &str, raw: &RawProfile) -> Map<String, Value> {
-        let mut session = raw.session.clone();
-        let wanted = match raw.api {
+    pub(super) fn session(&mut self, key: &str, api: Api, mut session: Map<String, Value>) -> Map<String, Value> {
+        let wanted = match api {
             Api::Realtime => Some("realtime"),
             Api::Transcription => Some("transcription"),
             Api::Translation => None,
@@ -91,7 +103,7 @@ impl Check<'_> {
         }
         self.tool_secrets(&format!("{key}.session"), &mut session);
         let model = session.get("model").and_then(Value::as_str).unwrap_or_default();
-        if model.is_empty() && raw.api != Api::Transcription {
+        if model.is_empty() && api != Api::Transcription {
             self.problem(
                 format!("{key}.session.model"),
                 "name the model, for example \"gpt-realtime-2.1\"; otherwise the provider chooses what you pay for",

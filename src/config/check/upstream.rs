@@ -7,10 +7,12 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::Check;
-use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind};
+use super::azure::malformed_azure_key;
+use crate::config::raw::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind, UpstreamKind};
 use crate::config::secrets::is_this_machine;
 use crate::config::{Credential, Environment, FirstKey, Keys, Subject, Upstream, Workload};
 
+const BASE_URL: &str = "https://api.openai.com/v1";
 const MOST_KEYS: usize = 8;
 const A_DAY: u64 = 86_400;
 const AUTH_URL: &str = "https://auth.openai.com/oauth/token";
@@ -33,7 +35,12 @@ impl Check<'_> {
     fn upstream(&mut self, name: &str, raw: &RawUpstream) -> Option<Upstream> {
         let key = format!("upstreams.{name}");
         self.name(&key, name);
-        let base_url = self.url(&format!("{key}.base_url"), &raw.base_url);
+        let dialect = self.dialect(&key, raw);
+        let base_key = format!("{key}.base_url");
+        let base_url = match raw.kind {
+            UpstreamKind::Openai => self.url(&base_key, raw.base_url.as_deref().unwrap_or(BASE_URL)),
+            UpstreamKind::Azure => self.azure_base(&base_key, raw.base_url.as_deref(), dialect.as_ref()),
+        };
         for (field, value) in [("organization", &raw.organization), ("project", &raw.project)] {
             if value.as_ref().is_some_and(|text| !is_visible(text)) {
                 self.problem(
@@ -42,11 +49,12 @@ impl Check<'_> {
                 );
             }
         }
-        let credential = self.credential(&format!("{key}.credential"), &raw.credential);
+        let credential = self.credential(&format!("{key}.credential"), raw.kind, &raw.credential);
         let timeout = self.range(&format!("{key}.timeout_seconds"), raw.timeout_seconds, 1, 60);
         let max_attempts = self.range(&format!("{key}.max_attempts"), raw.max_attempts, 1, 10);
         Some(Upstream {
             name: name.to_owned(),
+            dialect: dialect?,
             base_url: base_url?.as_str().trim_end_matches('/').to_owned(),
             organization: raw.organization.clone(),
             project: raw.project.clone(),
@@ -56,26 +64,47 @@ impl Check<'_> {
         })
     }
 
-    fn credential(&mut self, key: &str, raw: &RawCredential) -> Option<Credential> {
-        use CredentialKind::{ApiKey, WorkloadIdentity};
-        let given = [
-            ("keys", !raw.keys.is_empty(), ApiKey),
-            ("rotate_on", !raw.rotate_on.is_empty(), ApiKey),
-            ("identity_provider_id", raw.identity_provider_id.is_some(), WorkloadIdentity),
-            ("service_account_id", raw.service_account_id.is_some(), WorkloadIdentity),
-            ("subject", raw.subject.is_some(), WorkloadIdentity),
-            ("auth_url", raw.auth_url.is_some(), WorkloadIdentity),
-        ];
-        for (name, ..) in given.into_iter().filter(|(_, is_given, kind)| *is_given && *kind != raw.kind) {
-            self.problem(format!("{key}.{name}"), "is for another kind of credential; set kind, or leave it out");
-        }
-        match raw.kind {
-            ApiKey => self.keys(key, raw).map(Credential::Keys),
-            WorkloadIdentity => Some(Credential::Workload(Box::new(self.workload(key, raw)?))),
+    fn credential(&mut self, key: &str, upstream: UpstreamKind, raw: &RawCredential) -> Option<Credential> {
+        self.fields_of_kind(key, upstream, raw);
+        match (upstream, raw.kind, raw.kind.entra()) {
+            (_, CredentialKind::ApiKey, _) | (_, _, None) => self.keys(key, upstream, raw).map(Credential::Keys),
+            (UpstreamKind::Openai, CredentialKind::WorkloadIdentity, _) => {
+                Some(Credential::Workload(Box::new(self.workload(key, raw)?)))
+            }
+            (UpstreamKind::Openai, ..) => {
+                self.problem(format!("{key}.kind"), "is for upstreams of kind \"azure\"; set api_key or workload_identity");
+                None
+            }
+            (UpstreamKind::Azure, _, Some(kind)) => Some(Credential::Entra(Box::new(self.entra_token(key, kind, raw)?))),
         }
     }
 
-    fn keys(&mut self, key: &str, raw: &RawCredential) -> Option<Keys> {
+    /// What is given has to be for this kind of credential at this kind of upstream.
+    fn fields_of_kind(&mut self, key: &str, upstream: UpstreamKind, raw: &RawCredential) {
+        let (is_azure, kind) = (upstream == UpstreamKind::Azure, raw.kind);
+        let is_key = kind == CredentialKind::ApiKey;
+        let is_exchange = kind == CredentialKind::WorkloadIdentity && !is_azure;
+        let is_entra = is_azure && !is_key;
+        let given = [
+            ("keys", !raw.keys.is_empty(), is_key),
+            ("rotate_on", !raw.rotate_on.is_empty(), is_key),
+            ("identity_provider_id", raw.identity_provider_id.is_some(), is_exchange),
+            ("service_account_id", raw.service_account_id.is_some(), is_exchange),
+            ("subject", raw.subject.is_some(), is_exchange),
+            ("auth_url", raw.auth_url.is_some(), is_exchange),
+            ("tenant_id", raw.tenant_id.is_some(), is_entra),
+            ("client_id", raw.client_id.is_some(), is_entra),
+            ("client_secret", raw.client_secret.is_some(), is_entra && kind == CredentialKind::ClientSecret),
+            ("federated_token", raw.federated_token.is_some(), is_entra && kind == CredentialKind::WorkloadIdentity),
+            ("authority", raw.authority.is_some(), is_entra),
+            ("scope", raw.scope.is_some(), is_entra),
+        ];
+        for (name, ..) in given.into_iter().filter(|(_, is_given, fits)| *is_given && !fits) {
+            self.problem(format!("{key}.{name}"), "is for another kind of credential; set kind, or leave it out");
+        }
+    }
+
+    fn keys(&mut self, key: &str, upstream: UpstreamKind, raw: &RawCredential) -> Option<Keys> {
         if raw.keys.is_empty() {
             self.problem(format!("{key}.keys"), "name at least one key, for example keys = [\"env://OPENAI_API_KEY\"]");
         }
@@ -85,8 +114,12 @@ impl Check<'_> {
                 format!("has more than {MOST_KEYS} keys; a primary and a fallback are enough to rotate"),
             );
         }
-        let keys: Vec<_> =
-            raw.keys.iter().enumerate().map(|(i, text)| self.permanent_key(&format!("{key}.keys[{i}]"), text)).collect();
+        let keys: Vec<_> = raw
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(i, text)| self.permanent_key(&format!("{key}.keys[{i}]"), upstream, text))
+            .collect();
         let days = self.range(&format!("{key}.warn_after_days"), raw.warn_after_days, 0, 3650);
         Some(Keys {
             keys: keys.into_iter().collect::<Option<_>>()?,
@@ -96,9 +129,9 @@ impl Check<'_> {
         })
     }
 
-    fn permanent_key(&mut self, key: &str, text: &str) -> Option<FirstKey> {
+    fn permanent_key(&mut self, key: &str, upstream: UpstreamKind, text: &str) -> Option<FirstKey> {
         let named = self.secret(key, text)?;
-        match malformed_key(named.secret.reveal()) {
+        match malformed_key(upstream == UpstreamKind::Azure, named.secret.reveal()) {
             None => Some(FirstKey::new(named)),
             Some(cause) => {
                 self.problem(key, format!("{}: {cause}", named.reference));
@@ -193,8 +226,12 @@ fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Why a text cannot be a permanent key of `OpenAI`. Prefixes: platform.openai.com shows `sk-proj-`, `sk-svcacct-`, `sk-admin-`, older `sk-`.
-pub(crate) fn malformed_key(key: &str) -> Option<&'static str> {
+/// Why a text cannot be a permanent key of an Azure resource, or of `OpenAI`. Prefixes: platform.openai.com shows `sk-proj-`, `sk-svcacct-`,
+/// `sk-admin-`, older `sk-`.
+pub(crate) fn malformed_key(is_azure: bool, key: &str) -> Option<&'static str> {
+    if is_azure {
+        return malformed_azure_key(key);
+    }
     if key.starts_with("sk-admin-") {
         return Some(
             "is an admin key (sk-admin-), which cannot mint and could do far more harm if lost; create a project key (sk-proj-) or a service-account key (sk-svcacct-)",
@@ -222,7 +259,7 @@ mod tests {
     #[test]
     fn keys_that_cannot_mint_are_told_apart() {
         for (good, is_legacy) in [("sk-proj-abc", false), ("sk-svcacct-abc", false), ("sk-abcdef", true), ("sk-None-abc", true)] {
-            assert_eq!(malformed_key(good), None, "{good}");
+            assert_eq!(malformed_key(false, good), None, "{good}");
             assert_eq!(is_legacy_key(good), is_legacy, "{good}");
         }
         for (bad, word) in [
@@ -233,7 +270,7 @@ mod tests {
             ("sk-proj-a b", "spaces"),
             ("sk-proj-a\nb", "spaces"),
         ] {
-            assert!(malformed_key(bad).is_some_and(|cause| cause.contains(word)), "{bad}");
+            assert!(malformed_key(false, bad).is_some_and(|cause| cause.contains(word)), "{bad}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use limits::{DEFAULT_RATE, RawCeiling, RawCeilings, RawLimits};
 pub(crate) use login::RawLogin;
 pub(crate) use secrets::{EntraKind, RawAws, RawAzure, RawEntra, RawSecrets, RawVault, RawVaultAuth, VaultAuthKind};
 pub(crate) use store::{OnOutage, RawStore, StoreKind};
-pub(crate) use upstream::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind, Verify};
+pub(crate) use upstream::{CredentialKind, RawCredential, RawSubject, RawUpstream, RotateOn, SubjectKind, UpstreamKind, Verify};
 pub(crate) use webhooks::{RawOpenaiWebhook, RawWebhooks};
 
 /// How careful the checks of the configuration are.
@@ -161,17 +161,30 @@ pub(crate) enum Api {
     Translation,
 }
 
+impl Api {
+    /// Where its secrets and calls are, below an upstream's base URL.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Realtime | Self::Transcription => "realtime",
+            Self::Translation => "realtime/translations",
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawProfile {
-    /// Name of the upstream.
-    pub(crate) upstream: String,
+    /// Name of the upstream, or names in the order in which they are tried.
+    pub(crate) upstream: OneOrMore,
     /// Which sessions it mints.
     pub(crate) api: Api,
-    /// Lifetime of a client secret when the caller asks for none. 60..=600; as at OpenAI, the default is 600.
-    pub(crate) ttl_seconds: u64,
-    /// Longest lifetime a caller may ask for. 60..=600.
-    pub(crate) max_ttl_seconds: u64,
+    /// Lifetime of a client secret when the caller asks for none. 60..=600; as at OpenAI, the default is 600, where Azure's preview API is
+    /// among the upstreams 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl_seconds: Option<u64>,
+    /// Longest lifetime a caller may ask for. 60..=600. Default: 600, where Azure's preview API is among the upstreams 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_ttl_seconds: Option<u64>,
     /// Who may use it. Default: every authenticated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) allow: Option<RawAllow>,
@@ -180,6 +193,13 @@ pub(crate) struct RawProfile {
     pub(crate) client_may_set: Vec<RawMaySet>,
     /// What the session is. Sent upstream as it stands.
     pub(crate) session: Map<String, Value>,
+    /// By upstream: what the session is there, laid over `session`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sessions: BTreeMap<String, Map<String, Value>>,
+    /// Azure: few events reach the browser, so that instructions stay unseen, and function calls too. Default: where the session has
+    /// instructions or tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webrtc_filter: Option<bool>,
     /// Limits of each user of this profile.
     pub(crate) limits: RawLimits,
     /// Limits of all users of this profile together.
@@ -189,16 +209,41 @@ pub(crate) struct RawProfile {
 impl Default for RawProfile {
     fn default() -> Self {
         Self {
-            upstream: String::new(),
+            upstream: OneOrMore::default(),
             api: Api::Realtime,
-            ttl_seconds: 600,
-            max_ttl_seconds: 600,
+            ttl_seconds: None,
+            max_ttl_seconds: None,
             allow: None,
             client_may_set: Vec::new(),
             session: Map::new(),
+            sessions: BTreeMap::new(),
+            webrtc_filter: None,
             limits: RawLimits::default(),
             total_limits: RawCeiling::default(),
         }
+    }
+}
+
+/// A name, or names in an order.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::More(names) => names,
+        }
+    }
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::One(String::new())
     }
 }
 

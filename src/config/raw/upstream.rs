@@ -2,6 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{EntraKind, RawEntra};
 
 /// Which API an upstream speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -9,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum UpstreamKind {
     #[default]
     Openai,
+    /// Azure OpenAI, Microsoft Foundry.
+    Azure,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -16,8 +21,18 @@ pub(crate) enum UpstreamKind {
 pub(crate) struct RawUpstream {
     /// The API it speaks.
     pub(crate) kind: UpstreamKind,
-    /// Base URL, with `/v1`.
-    pub(crate) base_url: String,
+    /// Base URL, with `/v1`; for azure the resource's endpoint. Default for openai: `https://api.openai.com/v1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base_url: Option<String>,
+    /// azure: the version of the preview API, such as 2025-04-01-preview. Absent: v1, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) api_version: Option<String>,
+    /// azure with api_version: the resource's region, where browsers connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    /// What sessions are here unless their profile says otherwise: most often the name of a deployment as `model`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(crate) session: Map<String, Value>,
     /// `OpenAI-Organization`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) organization: Option<String>,
@@ -36,7 +51,10 @@ impl Default for RawUpstream {
     fn default() -> Self {
         Self {
             kind: UpstreamKind::Openai,
-            base_url: "https://api.openai.com/v1".into(),
+            base_url: None,
+            api_version: None,
+            region: None,
+            session: Map::new(),
             organization: None,
             project: None,
             credential: RawCredential::default(),
@@ -53,8 +71,25 @@ pub(crate) enum CredentialKind {
     /// Permanent keys.
     #[default]
     ApiKey,
-    /// No stored key: an identity of the platform is traded for one that lives minutes to hours.
+    /// No stored key: an identity of the platform is traded for one that lives minutes to hours. For azure: the federated token of a
+    /// Kubernetes pod.
     WorkloadIdentity,
+    /// azure: as the identity of the machine or container, without any secret.
+    ManagedIdentity,
+    /// azure: as an application with a client secret.
+    ClientSecret,
+}
+
+impl CredentialKind {
+    /// The way to prove oneself to Entra ID that it is for Azure.
+    pub(crate) fn entra(self) -> Option<EntraKind> {
+        match self {
+            Self::ApiKey => None,
+            Self::WorkloadIdentity => Some(EntraKind::WorkloadIdentity),
+            Self::ManagedIdentity => Some(EntraKind::ManagedIdentity),
+            Self::ClientSecret => Some(EntraKind::ClientSecret),
+        }
+    }
 }
 
 /// What, beside a refusal of the key itself, makes a request go on to the next key.
@@ -81,7 +116,7 @@ pub(crate) enum Verify {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCredential {
-    /// api_key or workload_identity.
+    /// openai: api_key or workload_identity. azure: api_key, managed_identity, workload_identity or client_secret.
     pub(crate) kind: CredentialKind,
     /// api_key: references to the permanent keys: the primary, then fallbacks. At most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,6 +140,40 @@ pub(crate) struct RawCredential {
     /// workload_identity: where it is traded. Default: `https://auth.openai.com/oauth/token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth_url: Option<String>,
+    /// azure, all but api_key: directory. Default: the environment variable AZURE_TENANT_ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_id: Option<String>,
+    /// azure, all but api_key: application, or the client id of a user-assigned identity. Default, but for managed_identity: the
+    /// environment variable AZURE_CLIENT_ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+    /// client_secret: reference to it (env:// or file://). Default: env://AZURE_CLIENT_SECRET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret: Option<String>,
+    /// azure, workload_identity: reference to the federated token. Default: the file that AZURE_FEDERATED_TOKEN_FILE names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) federated_token: Option<String>,
+    /// azure, all but api_key: where Entra ID is. Default: the environment variable AZURE_AUTHORITY_HOST, then
+    /// `https://login.microsoftonline.com`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) authority: Option<String>,
+    /// azure, all but api_key: what the token is for. Default: `https://cognitiveservices.azure.com/.default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+}
+
+impl RawCredential {
+    /// As whoever proves themselves to Entra ID so.
+    pub(crate) fn entra(&self, kind: EntraKind) -> RawEntra {
+        RawEntra {
+            kind,
+            tenant_id: self.tenant_id.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            federated_token: self.federated_token.clone(),
+            authority: self.authority.clone(),
+        }
+    }
 }
 
 impl Default for RawCredential {
@@ -119,6 +188,12 @@ impl Default for RawCredential {
             service_account_id: None,
             subject: None,
             auth_url: None,
+            tenant_id: None,
+            client_id: None,
+            client_secret: None,
+            federated_token: None,
+            authority: None,
+            scope: None,
         }
     }
 }

@@ -18,7 +18,7 @@ impl Check<'_> {
         Some(Azure { vault_url: raw.vault_url.trim_end_matches('/').to_owned(), credential: credential? })
     }
 
-    fn entra(&mut self, key: &str, raw: &RawEntra) -> Option<Entra> {
+    pub(in crate::config::check) fn entra(&mut self, key: &str, raw: &RawEntra) -> Option<Entra> {
         let given = [
             ("client_secret", raw.client_secret.is_some(), EntraKind::ClientSecret),
             ("federated_token", raw.federated_token.is_some(), EntraKind::WorkloadIdentity),
