@@ -11,6 +11,8 @@ import provider
 
 HERE = Path(__file__).resolve().parent
 MODULE = HERE.parents[1] / "deploy/azure"
+# And no state of somebody who uses it.
+MODULE_FILES = [it for it in MODULE.iterdir() if it.suffix in (".tf", ".tftpl")]
 # hashicorp/random, as far as the module uses it.
 RANDOM = {
     "resources": {
@@ -48,7 +50,8 @@ class Azure(unittest.TestCase):
     def terraform(self, command, *arguments, spoil=("", "")):
         """The exit code, and all that was said, with line breaks and frames taken out."""
         module = Path(tempfile.mkdtemp(dir=self.folder))
-        shutil.copytree(MODULE, module, dirs_exist_ok=True)
+        for file in MODULE_FILES:
+            shutil.copy(file, module)
         (module / "tests").mkdir()
         shutil.copy(HERE / "azure.tftest.hcl", module / "tests")
         main = (module / "main.tf").read_text()
@@ -78,7 +81,7 @@ class Azure(unittest.TestCase):
                 self.assertIn(sentence, said)
 
     def test_it_reads_no_key_of_the_resource(self):
-        for file in MODULE.glob("*.tf*"):
+        for file in MODULE_FILES:
             self.assertNotRegex(file.read_text(), "access_key|api_key|shared_key|listKeys", file.name)
 
     def test_the_configuration_is_toml_and_names_no_secret_but_its_own(self):
@@ -90,6 +93,17 @@ class Azure(unittest.TestCase):
         self.assertEqual(config["upstreams"]["azure"]["credential"], {"kind": "managed_identity", "client_id": "client_id"})
         references = re.findall(r'"((?:env|file|vault|aws-sm|azure-kv|gcp-sm)://[^"]*)"', template.replace("${config_dir}", "/mnt/ephemint"))
         self.assertEqual(references, ["file:///mnt/ephemint/admin-token", "file:///mnt/ephemint/pseudonym-key"])
+
+    def test_the_samples_of_the_page_are_toml_without_a_secret(self):
+        page = (MODULE.parent / "docs/azure.md").read_text()
+        samples = re.findall(r"^ *```toml\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+        self.assertGreater(len(samples), 5)
+        for sample in samples:
+            for upstream in tomllib.loads(sample).get("upstreams", {}).values():
+                credential = upstream["credential"]
+                named = [credential[it] for it in ("client_secret", "certificate") if it in credential]
+                for reference in named + credential.get("keys", []):
+                    self.assertRegex(reference, "^(env|file|azure-kv)://")
 
 
 if __name__ == "__main__":
