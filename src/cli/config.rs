@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::startup::stand_ins;
 use super::{CONFIGURATION, FAILURE, complain, print};
 use crate::config::check::Tries;
-use crate::config::finish;
 use crate::config::load::{Environ, load, schema};
+use crate::config::raw::RawConfig;
+use crate::config::{Config, finish};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -20,6 +21,18 @@ pub(super) enum Command {
     Schema,
 }
 
+/// Defaults that depend on other keys.
+fn fill(raw: &mut RawConfig, config: &Config) {
+    raw.server.drain_seconds = Some(config.server.drain.as_secs());
+    for (name, upstream) in &config.upstreams {
+        raw.upstreams.entry(name.clone()).and_modify(|raw| raw.base_url = Some(upstream.base_url.clone()));
+    }
+    for (name, profile) in &config.profiles {
+        let lifetimes = (Some(profile.ttl.seconds()), Some(profile.max_ttl.seconds()));
+        raw.profiles.entry(name.clone()).and_modify(|raw| (raw.ttl_seconds, raw.max_ttl_seconds) = lifetimes);
+    }
+}
+
 pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
     let text = match command {
         Command::Print { config } => {
@@ -28,8 +41,7 @@ pub(super) fn run(command: &Command, environ: &Environ) -> u8 {
             // entries opened, which would create it.
             let stand_in = stand_ins(&loaded);
             match finish(&loaded, &|reference| Ok(stand_in(reference)), Tries { sink: &|_| Ok(()), redis: &|_| Ok(false) }) {
-                // Its default depends on another key.
-                Ok(config) => loaded.raw.server.drain_seconds = Some(config.server.drain.as_secs()),
+                Ok(config) => fill(&mut loaded.raw, &config),
                 Err(problems) => {
                     complain(&problems.to_string());
                     return CONFIGURATION;

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{CONFIGURATION, FAILURE, TRIES, complain};
 use crate::config::check::Tries;
 use crate::config::load::{Environ, Loaded, load};
+use crate::config::raw::UpstreamKind;
 use crate::config::{self, Config, Environment, Problems, finish};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::hex;
@@ -142,16 +143,27 @@ fn read(loaded: &Loaded, environ: Environ, dotenv: &Environ, manner: &Manner) ->
 /// Secrets that pass, in place of those that are not read.
 pub(super) fn stand_ins(loaded: &Loaded) -> impl Fn(&SecretRef) -> Secret + use<> {
     let signing: Vec<_> = loaded.raw.webhooks.secrets().map(str::to_owned).collect();
+    let at_azure = loaded.raw.upstreams.values().filter(|upstream| upstream.kind == UpstreamKind::Azure);
+    let of_azure: Vec<_> = at_azure.flat_map(|upstream| upstream.credential.keys.clone()).collect();
     move |reference| {
-        let signs = signing.contains(&reference.to_string());
-        if signs { Secret::from(WEBHOOK_STAND_IN.to_owned()) } else { stand_in(reference) }
+        let name = reference.to_string();
+        if signing.contains(&name) {
+            Secret::from(WEBHOOK_STAND_IN.to_owned())
+        } else if of_azure.contains(&name) {
+            Secret::from(digest(reference))
+        } else {
+            stand_in(reference)
+        }
     }
 }
 
 /// Takes the place of a permanent key that is not read: another one for each reference.
 pub(super) fn stand_in(reference: &SecretRef) -> Secret {
-    let digest = hex(&Sha256::of(reference.to_string().as_bytes()).0);
-    Secret::from(format!("{STAND_IN}{digest}"))
+    Secret::from(format!("{STAND_IN}{}", digest(reference)))
+}
+
+fn digest(reference: &SecretRef) -> String {
+    hex(&Sha256::of(reference.to_string().as_bytes()).0)
 }
 
 fn is_stand_in(secret: &Secret) -> bool {
