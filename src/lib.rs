@@ -26,6 +26,8 @@ pub(crate) mod shutdown;
 pub(crate) mod tasks;
 // raw -> load -> check -> Config
 pub(crate) mod config;
+// what a reference names on this machine
+pub(crate) mod files;
 // logs, metrics
 pub(crate) mod telemetry;
 // the only builder of HTTP clients
@@ -37,7 +39,6 @@ pub(crate) mod redis;
 // where counts, sessions and blocks are kept
 pub(crate) mod store;
 // access tokens of Entra ID
-#[cfg(feature = "azure")]
 pub(crate) mod entra;
 // where secrets come from: environment, files, secret managers
 pub(crate) mod secrets;
