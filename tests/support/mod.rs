@@ -17,6 +17,7 @@ mod answer;
 mod audit;
 pub(crate) mod azure;
 mod canary;
+pub(crate) mod certificate;
 mod client;
 mod config;
 pub(crate) mod google;
