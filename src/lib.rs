@@ -26,6 +26,8 @@ pub(crate) mod shutdown;
 pub(crate) mod tasks;
 // raw -> load -> check -> Config
 pub(crate) mod config;
+// what a reference names on this machine
+pub(crate) mod files;
 // logs, metrics
 pub(crate) mod telemetry;
 // the only builder of HTTP clients

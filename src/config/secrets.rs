@@ -57,12 +57,17 @@ pub(crate) struct Azure {
 }
 
 /// A way to prove oneself to Entra ID.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Entra {
     pub(crate) kind: EntraKind,
     pub(crate) tenant_id: Option<String>,
+    /// At most one of this and the two after it, where the kind is `managed_identity`.
     pub(crate) client_id: Option<String>,
+    pub(crate) object_id: Option<String>,
+    pub(crate) resource_id: Option<String>,
     pub(crate) client_secret: Option<SecretRef>,
+    pub(crate) certificate: Option<SecretRef>,
+    pub(crate) certificate_password: Option<SecretRef>,
     pub(crate) federated_token: Option<SecretRef>,
     pub(crate) authority: Option<Url>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode, Url};
 
 use super::Trouble;
@@ -17,14 +18,19 @@ const UNKNOWN_HOST: [&str; 4] =
 
 /// Status and body of the answer. `whom` begins the sentence of what went wrong.
 pub(crate) async fn exchange(request: RequestBuilder, whom: &str) -> Result<(StatusCode, Bytes), Trouble> {
+    exchange_whole(request, whom).await.map(|(status, _, body)| (status, body))
+}
+
+/// Like [`exchange`], with the headers of the answer.
+pub(super) async fn exchange_whole(request: RequestBuilder, whom: &str) -> Result<(StatusCode, HeaderMap, Bytes), Trouble> {
     let response = request.timeout(DEADLINE).send().await.map_err(|error| unanswered(whom, &error.without_url()))?;
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = outbound::body(reqwest::Body::from(response), MAX_BODY).await;
     let body = body.map_err(|error| match error {
         BodyError::TooLarge(_) => Trouble::Wrong(format!("{whom} answers with more than 1 MiB")),
         BodyError::Broken(error) => unanswered(whom, &error.without_url()),
     })?;
-    Ok((status, body))
+    Ok((status, headers, body))
 }
 
 /// Whether another attempt may succeed.

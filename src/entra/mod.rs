@@ -1,8 +1,12 @@
-//! Access tokens of Entra ID for Ephemint itself: as a managed identity, with the federated token of a pod, or with a client secret.
+//! Access tokens of Entra ID for Ephemint itself: as a managed identity, with the federated token of a pod, or as an application with a client
+//! secret or a certificate.
 //!
 //! Plain REST, each flow one request (deploy/docs/decisions/0007).
 
 mod application;
+mod arc;
+mod assertion;
+mod certificate;
 mod exchange;
 mod managed;
 mod refusal;
@@ -25,6 +29,8 @@ use crate::config::secrets::Entra;
 use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
+use arc::KeyFolder;
+#[cfg(feature = "azure")]
 pub(crate) use exchange::{exchange, is_passing, place};
 
 /// Before a token expires: a new one is asked for.
@@ -72,6 +78,8 @@ pub(crate) struct Identity {
     environ: Arc<Environ>,
     client: Client,
     read: ReadLocal,
+    clock: SharedClock,
+    arc: KeyFolder,
 }
 
 impl Tokens {
@@ -126,7 +134,7 @@ impl Tokens {
     async fn ask(&self) -> Result<Secret, Trouble> {
         let granted = self.identity.ask(&self.scope).await?;
         let (now, lifetime) = (self.clock.steady(), granted.lifetime(self.clock.unix()).min(LONGEST));
-        let token = granted.access_token;
+        let token = granted.token().clone();
         let renewed_from = now + lifetime.saturating_sub(EARLY);
         self.held.store(Some(Arc::new(Held { token: token.clone(), renewed_from, expires: now + lifetime })));
         Ok(token)
@@ -148,14 +156,16 @@ impl Tokens {
 }
 
 impl Identity {
-    pub(crate) fn new(settings: &Entra, environ: &Arc<Environ>, client: Client, read: ReadLocal, _clock: SharedClock) -> Self {
-        Self { settings: settings.clone(), environ: environ.clone(), client, read }
+    /// Asks nobody yet.
+    pub(crate) fn new(settings: &Entra, environ: &Arc<Environ>, client: Client, read: ReadLocal, clock: SharedClock) -> Self {
+        Self { settings: settings.clone(), environ: environ.clone(), client, read, clock, arc: KeyFolder::default() }
     }
 
+    /// A new token each time: whoever needs it again remembers it. `scope` is of the form `https://resource/.default`.
     pub(crate) async fn ask(&self, scope: &str) -> Result<Granted, Trouble> {
         match self.settings.kind {
             EntraKind::ManagedIdentity => self.managed(scope).await,
-            EntraKind::WorkloadIdentity | EntraKind::ClientSecret => self.application(scope).await,
+            EntraKind::WorkloadIdentity | EntraKind::ClientSecret | EntraKind::ClientCertificate => self.application(scope).await,
         }
     }
 
@@ -166,10 +176,13 @@ impl Identity {
 
     async fn read(&self, reference: SecretRef) -> Result<Secret, Trouble> {
         let (read, environ) = (self.read, self.environ.clone());
-        // A file system may hang.
-        let reading = spawn_blocking(move || read(&reference, &environ).map_err(|cause| format!("{reference}: {cause}")));
-        reading.await.map_err(|_| Trouble::Away("the reading was cut off".into()))?.map_err(Trouble::Wrong)
+        on_a_thread(move || read(&reference, &environ).map_err(|cause| format!("{reference}: {cause}"))).await
     }
+}
+
+/// A file system may hang.
+async fn on_a_thread<T: Send + 'static>(read: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Trouble> {
+    spawn_blocking(read).await.map_err(|_| Trouble::Away("the reading was cut off".into()))?.map_err(Trouble::Wrong)
 }
 
 /// Of Entra ID (RFC 6749, section 5.1), where times are numbers, and of endpoints for managed identities, where they are text.
@@ -194,10 +207,10 @@ impl Granted {
     }
 
     /// A token that does not say how long it lives is used once.
-    pub(crate) fn lifetime(&self, unix: u64) -> Duration {
+    pub(crate) fn lifetime(&self, unix_now: u64) -> Duration {
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let left = self.expires_in.as_ref().and_then(number);
-        let left = left.or_else(|| Some(self.expires_on.as_ref().and_then(number)?.saturating_sub(unix)));
+        let left = left.or_else(|| Some(self.expires_on.as_ref().and_then(number)?.saturating_sub(unix_now)));
         Duration::from_secs(left.unwrap_or_default())
     }
 }

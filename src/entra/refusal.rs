@@ -7,9 +7,10 @@ use super::Trouble;
 use super::exchange::is_passing;
 
 /// "Microsoft Entra authentication and authorization error codes" (AADSTS), and what to do.
-const CAUSES: [(&[u64], &str); 8] = [
+const CAUSES: [(&[u64], &str); 9] = [
     (&[7_000_215], "the client secret is wrong; what counts is the secret's value, not its id"),
     (&[7_000_222], "the client secret has expired; make a new one in the app registration"),
+    (&[700_027], "the directory does not know the certificate; upload it in the app registration"),
     (&[700_016, 7_000_229, 700_038], "the directory has no such application; look at client_id and tenant_id"),
     (&[90_002, 900_023, 900_021], "there is no such directory; look at tenant_id"),
     (

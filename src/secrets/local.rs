@@ -1,19 +1,14 @@
 //! Secrets of this machine: the environment, files, credentials of a systemd unit.
 
 use std::fs::{self, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::UNIX_EPOCH;
-
-use rustix::fs::OFlags;
-use secrecy::zeroize::Zeroizing;
 
 use super::{Found, MAX_BYTES, secret_in};
 use crate::config::load::Environ;
 use crate::domain::secret_ref::SecretRef;
-
-const UNIT: &str = "CREDENTIALS_DIRECTORY";
+use crate::files::{self, Links, Place, Unread, place};
 
 /// Reads a secret of this machine. The error says what the operator has to do.
 pub(crate) fn read(reference: &SecretRef, environ: &Environ) -> Result<Found, String> {
@@ -30,43 +25,11 @@ pub(crate) fn is_open_to_others(reference: &SecretRef, environ: &Environ) -> boo
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
-enum Place<'a> {
-    Variable(&'a str),
-    File(PathBuf),
-    Manager,
-}
-
-fn place<'a>(reference: &SecretRef, environ: &'a Environ) -> Result<Place<'a>, String> {
-    match reference {
-        SecretRef::Env(name) => {
-            environ.get(name).map(|text| Place::Variable(text)).ok_or_else(|| "the environment variable is not set".into())
-        }
-        SecretRef::File(path) => Ok(Place::File(path.clone())),
-        SecretRef::Unit(name) => {
-            let folder =
-                environ.get(UNIT).ok_or("CREDENTIALS_DIRECTORY is not set: systemd sets it for units with LoadCredential=")?;
-            Ok(Place::File(Path::new(folder).join(name)))
-        }
-        _ => Ok(Place::Manager),
-    }
-}
-
 fn file(path: &Path) -> Result<Found, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    // Whoever opens a pipe otherwise waits for its writer.
-    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let opened = fs::File::options().read(true).custom_flags(without_waiting).open(path).map_err(unreadable)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is not a file".into());
-    }
-    // As large as it will be: what outgrows its place is copied, and the copy left behind is not wiped.
-    let length = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 64));
-    opened.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MAX_BYTES {
-        return Err("is larger than 64 KiB; name the file that holds the secret alone".into());
-    }
+    let (bytes, metadata) = files::read(path, MAX_BYTES, Links::Followed).map_err(|error| match error {
+        Unread::TooLarge(_) => "is larger than 64 KiB; name the file that holds the secret alone".into(),
+        other => other.to_string(),
+    })?;
     let text = str::from_utf8(&bytes).map_err(|_| "is not UTF-8 text")?;
     Ok(Found { secret: secret_in(text)?, made_at: modified(&metadata) })
 }

@@ -1,12 +1,13 @@
 //! Azure Key Vault and Entra ID.
 
+mod certificates;
 mod refusals;
 
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::azure::{Azure, CLIENT_ID, KEY, Part, TENANT, secret, vault_error};
+use crate::support::azure::{Azure, CLIENT_ID, KEY, OBJECT_ID, Part, RESOURCE_ID, TENANT, secret, vault_error};
 use crate::support::{Config, Reply, World, eventually, secrets};
 use crate::{count, credentials, is_logged, key, used};
 
@@ -80,6 +81,21 @@ async fn a_user_assigned_identity_is_asked_for_by_its_client_id() {
     assert_eq!(azure.asked(Part::Imds)[0].target, format!("{IMDS}&client_id={CLIENT_ID}"));
     expect_mint(&azure, |config| in_container(&azure, config).entra("client_id", CLIENT_ID)).await;
     assert_eq!(azure.asked(Part::AppService)[0].target, format!("{APP_SERVICE}&client_id={CLIENT_ID}"));
+}
+
+#[tokio::test]
+async fn a_user_assigned_identity_is_asked_for_by_its_object_id_or_its_resource_id() {
+    let azure = Azure::start();
+    let encoded = RESOURCE_ID.replace('/', "%2F");
+    for (key, value, machine, container) in [
+        ("object_id", OBJECT_ID, format!("&object_id={OBJECT_ID}"), format!("&principal_id={OBJECT_ID}")),
+        ("resource_id", RESOURCE_ID, format!("&msi_res_id={encoded}"), format!("&mi_res_id={encoded}")),
+    ] {
+        expect_mint(&azure, |config| config.entra(key, value)).await;
+        assert_eq!(azure.asked(Part::Imds).last().map(|it| it.target.clone()), Some(format!("{IMDS}{machine}")));
+        expect_mint(&azure, |config| in_container(&azure, config).entra(key, value)).await;
+        assert_eq!(azure.asked(Part::AppService).last().map(|it| it.target.clone()), Some(format!("{APP_SERVICE}{container}")));
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
 //! A fake of Azure: Entra ID's token endpoint, both endpoints for managed identities, and Key Vault. Everything that it is asked has to be
 //! exactly as documented, and is recorded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::canary::secrets;
+use super::certificate::Uploaded;
 use super::config::Config;
 use super::lock;
 use super::reply::Reply;
@@ -16,6 +19,8 @@ use super::wire::{Request, Responder};
 
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) const CLIENT_ID: &str = "99999999-8888-7777-6666-555555555555";
+pub(crate) const OBJECT_ID: &str = "77777777-8888-9999-aaaa-bbbbbbbbbbbb";
+pub(crate) const RESOURCE_ID: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/my-group/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ephemint";
 /// Where the service's first key is.
 pub(crate) const KEY: &str = "azure-kv://my-vault/openai-key";
 const SCOPE: &str = "https://vault.azure.net/.default";
@@ -44,6 +49,11 @@ struct State {
     federated_token: String,
     /// A file that gets another federated token as soon as the first was used.
     renewed: Option<PathBuf>,
+    certificates: Vec<Uploaded>,
+    /// `jti` of assertions, each good once.
+    shown: BTreeSet<String>,
+    /// A file that gets other content as soon as an application has got a token.
+    replaced: Option<(PathBuf, String)>,
 }
 
 /// The fake.
@@ -64,6 +74,9 @@ impl Azure {
             lifetime: 3599,
             federated_token: secrets::AZURE_FEDERATED_TOKEN.into(),
             renewed: None,
+            certificates: Vec::new(),
+            shown: BTreeSet::new(),
+            replaced: None,
         };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
@@ -105,6 +118,16 @@ impl Azure {
     /// As soon as the federated token was used, `file` holds another one, and only that is good.
     pub(crate) fn renews(&self, file: PathBuf) {
         lock(&self.state).renewed = Some(file);
+    }
+
+    /// From now on assertions are good that the key of this certificate has signed.
+    pub(crate) fn trusts(&self, certificate: Uploaded) {
+        lock(&self.state).certificates.push(certificate);
+    }
+
+    /// As soon as an application has got a token, `file` holds `text`.
+    pub(crate) fn replaces(&self, file: PathBuf, text: String) {
+        lock(&self.state).replaced = Some((file, text));
     }
 
     /// From now on connections are refused.
@@ -192,8 +215,10 @@ impl State {
         let mut common = BTreeMap::from([("grant_type", "client_credentials"), ("client_id", CLIENT_ID), ("scope", SCOPE)]);
         let mut with_secret = common.clone();
         with_secret.insert("client_secret", secrets::AZURE_CLIENT_SECRET);
-        common.extend([("client_assertion_type", JWT_BEARER), ("client_assertion", self.federated_token.as_str())]);
         let form = request.form();
+        let shown = form.get("client_assertion").filter(|jwt| self.is_signed(request, jwt));
+        let assertion = shown.cloned().unwrap_or_else(|| self.federated_token.clone());
+        common.extend([("client_assertion_type", JWT_BEARER), ("client_assertion", &assertion)]);
         let form: BTreeMap<_, _> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let is_form = request.header("content-type") == Some("application/x-www-form-urlencoded");
         let is_here = request.method == "POST" && request.target == format!("/{TENANT}/oauth2/v2.0/token");
@@ -204,14 +229,38 @@ impl State {
             self.federated_token = format!("{}-renewed", self.federated_token);
             std::fs::write(file, format!("{}\n", self.federated_token)).expect("the renewed token");
         }
+        if let Some((file, text)) = self.replaced.take() {
+            std::fs::write(file, text).expect("the renewed file");
+        }
         let token = self.new_token();
         let answer =
             json!({"token_type": "Bearer", "expires_in": self.lifetime, "ext_expires_in": self.lifetime, "access_token": token});
         Reply::json(200, &answer)
     }
 
+    /// Whether the key of a certificate that it knows has signed this assertion, for here and now and not shown before: "Microsoft identity
+    /// platform application authentication certificate credentials".
+    fn is_signed(&mut self, request: &Request, jwt: &str) -> bool {
+        let [header, claims, _] = jwt.split('.').collect::<Vec<_>>()[..] else { return false };
+        let (message, signature) = jwt.rsplit_once('.').unwrap_or_default();
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+        let json = |part: &str| serde_json::from_slice::<Value>(&decoded(part)).unwrap_or_default();
+        let (header, claims) = (json(header), json(claims));
+        let known = |it: &&Uploaded| header == json!({"alg": "PS256", "typ": "JWT", "x5t#S256": it.thumbprint});
+        let Some(certificate) = self.certificates.iter().find(known) else { return false };
+        let audience = format!("http://{}/{TENANT}/oauth2/v2.0/token", request.header("host").unwrap_or_default());
+        let (begin, id) = (claims["nbf"].as_i64().unwrap_or_default(), claims["jti"].as_str().unwrap_or_default());
+        let expected = json!({
+            "aud": audience, "iss": CLIENT_ID, "sub": CLIENT_ID, "jti": id, "nbf": begin, "iat": begin, "exp": begin + 600,
+        });
+        let is_of_now = (begin - super::token::now()).abs() < 60;
+        let is_signed = certificate.has_signed(message.as_bytes(), &decoded(signature));
+        is_signed && claims == expected && is_of_now && id.len() == 36 && self.shown.insert(id.into())
+    }
+
     fn token_of_machine(&mut self, request: &Request) -> Reply {
-        let asks = request.header("metadata") == Some("true") && is_asked_for(request, "2018-02-01");
+        let names = ["client_id", "object_id", "msi_res_id"];
+        let asks = request.header("metadata") == Some("true") && is_asked_for(request, "2018-02-01", names);
         if !asks {
             return Reply::json(400, &json!({"error": "invalid_request", "error_description": secrets::AZURE}));
         }
@@ -221,9 +270,9 @@ impl State {
     }
 
     fn token_of_container(&mut self, request: &Request) -> Reply {
-        let asks =
-            request.header("x-identity-header") == Some(secrets::AZURE_IDENTITY_HEADER) && is_asked_for(request, "2019-08-01");
-        if !asks {
+        let names = ["client_id", "principal_id", "mi_res_id"];
+        let is_inside = request.header("x-identity-header") == Some(secrets::AZURE_IDENTITY_HEADER);
+        if !is_inside || !is_asked_for(request, "2019-08-01", names) {
             return Reply::json(400, &json!({"statusCode": 400, "message": secrets::AZURE}));
         }
         let token = self.new_token();
@@ -248,13 +297,17 @@ impl State {
     }
 }
 
-/// Whether a question to an endpoint for managed identities has these parameters, and at most a user-assigned identity beside them.
-fn is_asked_for(request: &Request, version: &str) -> bool {
+/// Whether a question to an endpoint for managed identities has these parameters, and at most one user-assigned identity beside them.
+fn is_asked_for(request: &Request, version: &str, names: [&str; 3]) -> bool {
     let query = request.target.split_once('?').map_or("", |(_, query)| query);
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let mut expected = vec![("api-version", version), ("resource", RESOURCE)];
-    if pairs.len() == 3 {
-        expected.push(("client_id", CLIENT_ID));
-    }
-    request.method == "GET" && pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected)
+    let expected = vec![("api-version", version), ("resource", RESOURCE)];
+    let (common, more) = pairs.split_at(pairs.len().min(2));
+    let is_identity = |(name, value): &(String, String)| {
+        names.into_iter().zip([CLIENT_ID, OBJECT_ID, RESOURCE_ID]).any(|pair| pair == (name.as_str(), value.as_str()))
+    };
+    request.method == "GET"
+        && common.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected)
+        && more.len() <= 1
+        && more.iter().all(is_identity)
 }

@@ -56,6 +56,11 @@ pub(crate) mod secrets {
     /// With characters that a form must encode.
     pub(crate) const AZURE_CLIENT_SECRET: &str = "canary-azure-client-secret~0001/+ &=%";
     pub(crate) const AZURE_FEDERATED_TOKEN: &str = "canary-azure-federated.token.0001";
+    pub(crate) const AZURE_PFX_PASSWORD: &str = "canary-azure-pfx-password-0001";
+    /// What every assertion begins with that the key of a certificate has signed: `{"alg":"PS256","typ":"JWT","x5t`.
+    pub(crate) const AZURE_ASSERTION: &str = "eyJhbGciOiJQUzI1NiIsInR5cCI6IkpXVCIsIng1d";
+    /// How PEM of a private key goes on after its beginning, of PKCS #8 and of PKCS #1.
+    pub(crate) const PRIVATE_KEY: &str = "PRIVATE KEY-----";
     pub(crate) const AZURE_IDENTITY_HEADER: &str = "canary-azure-identity-header-0001";
     /// What every access token of the fake Google contains.
     pub(crate) const GOOGLE_TOKEN: &str = "canary-google-token";
@@ -140,6 +145,8 @@ impl Canary {
             ("an authorization code", secrets::CODE),
             ("a secret of Azure", secrets::AZURE),
             ("a key of Azure", secrets::AZURE_KEYS),
+            ("an assertion for Entra ID", secrets::AZURE_ASSERTION),
+            ("a private key", secrets::PRIVATE_KEY),
             ("a refresh token", secrets::REFRESH_TOKEN),
             ("a credential of AWS", secrets::AWS),
             ("a secret of Google", secrets::GOOGLE),

@@ -18,6 +18,7 @@ mod audit;
 pub(crate) mod azure;
 pub(crate) mod azure_openai;
 mod canary;
+pub(crate) mod certificate;
 mod client;
 mod config;
 pub(crate) mod google;

@@ -79,7 +79,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is given has to be for this kind of credential at this kind of upstream.
+    /// What is given has to be for this kind of credential at this kind of upstream; which way of Entra ID, is looked at there.
     fn fields_of_kind(&mut self, key: &str, upstream: UpstreamKind, raw: &RawCredential) {
         let (is_azure, kind) = (upstream == UpstreamKind::Azure, raw.kind);
         let is_key = kind == CredentialKind::ApiKey;
@@ -94,8 +94,12 @@ impl Check<'_> {
             ("auth_url", raw.auth_url.is_some(), is_exchange),
             ("tenant_id", raw.tenant_id.is_some(), is_entra),
             ("client_id", raw.client_id.is_some(), is_entra),
-            ("client_secret", raw.client_secret.is_some(), is_entra && kind == CredentialKind::ClientSecret),
-            ("federated_token", raw.federated_token.is_some(), is_entra && kind == CredentialKind::WorkloadIdentity),
+            ("object_id", raw.object_id.is_some(), is_entra),
+            ("resource_id", raw.resource_id.is_some(), is_entra),
+            ("client_secret", raw.client_secret.is_some(), is_entra),
+            ("certificate", raw.certificate.is_some(), is_entra),
+            ("certificate_password", raw.certificate_password.is_some(), is_entra),
+            ("federated_token", raw.federated_token.is_some(), is_entra),
             ("authority", raw.authority.is_some(), is_entra),
             ("scope", raw.scope.is_some(), is_entra),
         ];

@@ -78,6 +78,8 @@ pub(crate) enum CredentialKind {
     ManagedIdentity,
     /// azure: as an application with a client secret.
     ClientSecret,
+    /// azure: as an application with a certificate and its key.
+    ClientCertificate,
 }
 
 impl CredentialKind {
@@ -88,6 +90,7 @@ impl CredentialKind {
             Self::WorkloadIdentity => Some(EntraKind::WorkloadIdentity),
             Self::ManagedIdentity => Some(EntraKind::ManagedIdentity),
             Self::ClientSecret => Some(EntraKind::ClientSecret),
+            Self::ClientCertificate => Some(EntraKind::ClientCertificate),
         }
     }
 }
@@ -116,7 +119,8 @@ pub(crate) enum Verify {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCredential {
-    /// openai: api_key or workload_identity. azure: api_key, managed_identity, workload_identity or client_secret.
+    /// openai: api_key or workload_identity. azure: api_key, managed_identity, workload_identity,
+    /// client_certificate or client_secret.
     pub(crate) kind: CredentialKind,
     /// api_key: references to the permanent keys: the primary, then fallbacks. At most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -147,9 +151,22 @@ pub(crate) struct RawCredential {
     /// environment variable AZURE_CLIENT_ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<String>,
+    /// azure, managed_identity: a user-assigned identity, by its object id (principal id) in place of client_id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) object_id: Option<String>,
+    /// azure, managed_identity: a user-assigned identity, by its resource id (/subscriptions/...) in place of client_id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_id: Option<String>,
     /// client_secret: reference to it (env:// or file://). Default: env://AZURE_CLIENT_SECRET.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_secret: Option<String>,
+    /// client_certificate: reference to the certificate with its RSA key (env:// or file://): PEM, or PFX, which env:// holds as base64.
+    /// Default: the file that AZURE_CLIENT_CERTIFICATE_PATH names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    /// client_certificate: reference to the password of a PFX. Default: env://AZURE_CLIENT_CERTIFICATE_PASSWORD where that is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_password: Option<String>,
     /// azure, workload_identity: reference to the federated token. Default: the file that AZURE_FEDERATED_TOKEN_FILE names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) federated_token: Option<String>,
@@ -169,7 +186,11 @@ impl RawCredential {
             kind,
             tenant_id: self.tenant_id.clone(),
             client_id: self.client_id.clone(),
+            object_id: self.object_id.clone(),
+            resource_id: self.resource_id.clone(),
             client_secret: self.client_secret.clone(),
+            certificate: self.certificate.clone(),
+            certificate_password: self.certificate_password.clone(),
             federated_token: self.federated_token.clone(),
             authority: self.authority.clone(),
         }
@@ -190,7 +211,11 @@ impl Default for RawCredential {
             auth_url: None,
             tenant_id: None,
             client_id: None,
+            object_id: None,
+            resource_id: None,
             client_secret: None,
+            certificate: None,
+            certificate_password: None,
             federated_token: None,
             authority: None,
             scope: None,

@@ -1,47 +1,80 @@
 //! What is remembered of tokens, and for how long.
 
-use std::sync::Arc;
+mod arc;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{Granted, Tokens, Trouble};
+use super::{Granted, Identity, ReadLocal, Tokens, Trouble};
+use crate::config::load::Environ;
 use crate::config::raw::EntraKind;
 use crate::config::secrets::Entra;
 use crate::domain::clock::manual::ManualClock;
+use crate::domain::clock::{Clock, SharedClock};
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
 use crate::outbound::Outbound;
 
 const NOW: u64 = 1_800_000_000;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A machine whose IMDS gives these answers, one after the other, and then hangs up.
-async fn machine(answers: &'static [(u16, &'static str)]) -> (Tokens, Arc<ManualClock>) {
+/// An answer: status, header lines, body.
+type Scripted = (u16, String, String);
+
+/// A server that gives these answers, one after the other, and then hangs up; where it is, and the heads and bodies that it was sent.
+async fn server(answers: Vec<Scripted>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
     tokio::spawn(async move {
-        for (status, body) in answers {
+        for (status, headers, body) in answers {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut read = 0;
-            let mut request = [0; 4096];
-            while !request[..read].ends_with(b"\r\n\r\n") {
-                read += stream.read(&mut request[read..]).await.unwrap();
+            let mut request = Vec::new();
+            while !is_whole(&request) {
+                let mut chunk = [0; 4096];
+                let length = stream.read(&mut chunk).await.unwrap();
+                request.extend_from_slice(&chunk[..length]);
             }
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            seen.lock().unwrap().push(String::from_utf8(request).unwrap());
+            let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         }
     });
-    let settings = Entra {
-        kind: EntraKind::ManagedIdentity,
-        tenant_id: None,
-        client_id: None,
-        client_secret: None,
-        federated_token: None,
-        authority: None,
+    (origin, asked)
+}
+
+/// Head and body, where the head says how long the body is.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+/// Who Ephemint is, with these settings in this environment.
+fn identity(settings: &Entra, environ: &[(&str, &str)], clock: SharedClock) -> Identity {
+    let environ: Environ = environ.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let client = Outbound::new().unwrap().client(MINUTE).unwrap();
+    let read: ReadLocal = |reference, environ| match reference {
+        SecretRef::Env(name) => environ.get(name).cloned().map(Secret::from).ok_or_else(|| "is not set".into()),
+        _ => Err("nothing else is read".into()),
     };
+    Identity::new(settings, &Arc::new(environ), client, read, clock)
+}
+
+/// A machine whose IMDS gives these answers, one after the other, and then hangs up.
+async fn machine(answers: &[(u16, &str)]) -> (Tokens, Arc<ManualClock>) {
+    let answers = answers.iter().map(|(status, body)| (*status, String::new(), (*body).to_owned())).collect();
+    let ((origin, _), clock) = (server(answers).await, ManualClock::at(NOW));
+    let settings = Entra { kind: EntraKind::ManagedIdentity, ..Entra::default() };
     let environ = Arc::new([("AZURE_POD_IDENTITY_AUTHORITY_HOST".to_owned(), origin)].into());
-    let (client, clock) = (Outbound::new().unwrap().client(MINUTE).unwrap(), ManualClock::at(NOW));
+    let client = Outbound::new().unwrap().client(MINUTE).unwrap();
     let scope = "https://vault.azure.net/.default".to_owned();
     (Tokens::new(&settings, scope, &environ, client, |_, _| Err("nothing is read".into()), clock.clone()), clock)
 }
@@ -86,6 +119,30 @@ async fn a_token_that_was_refused_is_forgotten() {
     assert_eq!(token(&tokens).await.unwrap(), "first");
     tokens.forget();
     assert_eq!(token(&tokens).await.unwrap(), "second");
+}
+
+/// Every look at it takes three seconds.
+struct SlowClock(AtomicU64);
+
+impl Clock for SlowClock {
+    fn wall(&self) -> Duration {
+        Duration::from_secs(NOW)
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.0.fetch_add(3, Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_slow_and_updating_is_not_asked_for_long() {
+    let answers = [404, 410, 503, 429].map(|status| (status, String::new(), String::new()));
+    let (origin, asked) = server(answers.into()).await;
+    let settings = Entra { kind: EntraKind::ManagedIdentity, ..Entra::default() };
+    let environ = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", origin.as_str())];
+    let identity = identity(&settings, &environ, Arc::new(SlowClock(AtomicU64::new(0))));
+    assert!(matches!(identity.ask("https://vault.azure.net/.default").await, Err(Trouble::Away(_))));
+    assert_eq!(asked.lock().unwrap().len(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{SECOND_KEY, as_is, federated_token, in_container, in_pod, with_client_secret, with_two_keys};
-use crate::support::azure::{Azure, CLIENT_ID, KEY, Part, aadsts, secret, vault_error};
+use crate::support::azure::{Azure, CLIENT_ID, KEY, OBJECT_ID, Part, RESOURCE_ID, aadsts, secret, vault_error};
 use crate::support::{Canary, Config, End, Place, Reply, Responder, Service, secrets};
 
 /// A change of the configuration.
@@ -14,7 +14,7 @@ type Change<'a> = Box<dyn Fn(Config) -> Config + 'a>;
 
 /// Starts the service, which does not want to: what it says of its first key.
 #[track_caller]
-fn refusal(azure: &Azure, change: impl FnOnce(Config) -> Config) -> String {
+pub(super) fn refusal(azure: &Azure, change: impl FnOnce(Config) -> Config) -> String {
     let said = complaint(azure, change);
     let place = format!("ephemint: ephemint.toml: upstreams.openai.credential.keys[0]: {KEY}: ");
     let sentence = said.lines().find_map(|line| line.strip_prefix(&place));
@@ -211,9 +211,17 @@ fn an_environment_that_does_not_fit_is_told() {
     let neither = |key: &str, variable: &str| format!("{key} is not set, and neither is the environment variable {variable}");
     let container = |config: Config, name: &str, value: &str| in_container(&azure, config).env(name, value);
     let pod = |config: Config, name: &str, value: &str| in_pod(&azure, &token, config).env(name, value);
+    let arc = |config| container(config, "IMDS_ENDPOINT", "http://127.0.0.1:9").env("IDENTITY_HEADER", "");
+    let of_arc = |key: &str| format!("Azure Arc has the system-assigned identity alone; leave out {key}");
     let table: Vec<(Change<'_>, String)> = vec![
         (Box::new(|c| container(c, "IDENTITY_SERVER_THUMBPRINT", "AB")), unsupported("Service Fabric")),
-        (Box::new(|c| container(c, "IMDS_ENDPOINT", "http://127.0.0.1:9").env("IDENTITY_HEADER", "")), unsupported("Azure Arc")),
+        (
+            Box::new(|c| arc(c).env("IDENTITY_ENDPOINT", "http://arc.example.com/metadata/identity/oauth2/token")),
+            "the environment variable IDENTITY_ENDPOINT is not an http URL of this machine, as that of Azure Arc is".into(),
+        ),
+        (Box::new(|c| arc(c).entra("client_id", CLIENT_ID)), of_arc("client_id")),
+        (Box::new(|c| arc(c).entra("object_id", OBJECT_ID)), of_arc("object_id")),
+        (Box::new(|c| arc(c).entra("resource_id", RESOURCE_ID)), of_arc("resource_id")),
         (Box::new(|c| c.env("MSI_ENDPOINT", "http://127.0.0.1:9")), unsupported("Cloud Shell and Azure Machine Learning")),
         (
             Box::new(|c| container(c, "IDENTITY_ENDPOINT", "canary-azure")),
@@ -267,6 +275,19 @@ fn settings_that_do_not_fit_are_refused_before_anybody_is_asked() {
         ("credential.authority", "http://login.microsoftonline.com", "plain http would show the secrets on their way; use https"),
         ("credential.tenant_id", "../evil", "must be an id, as the portal shows it"),
         ("credential.client_id", "", "must be an id, as the portal shows it"),
+        ("credential.object_id", "../evil", "must be an id, as the portal shows it"),
+        (
+            "credential.resource_id",
+            "ephemint",
+            "must be a resource id, as `az identity show --query id` prints it: /subscriptions/...",
+        ),
+        ("credential.certificate", "file:///a", "is for another kind; set kind, or leave it out"),
+        ("credential.certificate_password", "env://A", "is for another kind; set kind, or leave it out"),
+        (
+            "credential.certificate",
+            KEY,
+            "must be env:// or file://: a secret manager cannot be reached with what only a secret manager knows",
+        ),
         ("credential.client_secret", "env://A", "is for another kind; set kind, or leave it out"),
         ("credential.federated_token", "file:///a", "is for another kind; set kind, or leave it out"),
         (
@@ -284,6 +305,12 @@ fn settings_that_do_not_fit_are_refused_before_anybody_is_asked() {
         let line = format!("ephemint: ephemint.toml: secrets.azure.{key}: {cause}");
         assert!(said.lines().any(|it| it == line), "no {line:?} in {said}");
     }
+    let said = complaint(&azure, |config| config.entra("client_id", CLIENT_ID).entra("object_id", OBJECT_ID));
+    let twice = "secrets.azure.credential: names a user-assigned identity more than once; keep one of client_id, object_id and resource_id";
+    assert!(said.lines().any(|it| it == format!("ephemint: ephemint.toml: {twice}")), "{said}");
+    let said = complaint(&azure, |config| config.entra("kind", "workload_identity").entra("resource_id", RESOURCE_ID));
+    let misplaced = "secrets.azure.credential.resource_id: is for another kind; set kind, or leave it out";
+    assert!(said.lines().any(|it| it == format!("ephemint: ephemint.toml: {misplaced}")), "{said}");
     assert_eq!(azure.asked(Part::Imds).len(), 0);
 }
 

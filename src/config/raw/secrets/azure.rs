@@ -30,6 +30,8 @@ pub(crate) enum EntraKind {
     WorkloadIdentity,
     /// As an application with a client secret.
     ClientSecret,
+    /// As an application with a certificate and its key.
+    ClientCertificate,
 }
 
 impl EntraKind {
@@ -39,6 +41,7 @@ impl EntraKind {
             Self::ManagedIdentity => "managed_identity",
             Self::WorkloadIdentity => "workload_identity",
             Self::ClientSecret => "client_secret",
+            Self::ClientCertificate => "client_certificate",
         }
     }
 }
@@ -46,7 +49,7 @@ impl EntraKind {
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawEntra {
-    /// managed_identity, workload_identity or client_secret.
+    /// managed_identity, workload_identity, client_secret or client_certificate.
     pub(crate) kind: EntraKind,
     /// Directory. Default: the environment variable AZURE_TENANT_ID.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,9 +57,22 @@ pub(crate) struct RawEntra {
     /// Application, or the client id of a user-assigned identity. Default, but for managed_identity: the environment variable AZURE_CLIENT_ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<String>,
+    /// managed_identity: a user-assigned identity, by its object id (principal id) in place of client_id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) object_id: Option<String>,
+    /// managed_identity: a user-assigned identity, by its resource id (/subscriptions/...) in place of client_id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_id: Option<String>,
     /// client_secret: reference to it (env:// or file://). Default: env://AZURE_CLIENT_SECRET.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_secret: Option<String>,
+    /// client_certificate: reference to the certificate with its RSA key (env:// or file://): PEM, or PFX, which env:// holds as base64.
+    /// Default: the file that AZURE_CLIENT_CERTIFICATE_PATH names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    /// client_certificate: reference to the password of a PFX. Default: env://AZURE_CLIENT_CERTIFICATE_PASSWORD where that is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_password: Option<String>,
     /// workload_identity: reference to the federated token. Default: the file that AZURE_FEDERATED_TOKEN_FILE names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) federated_token: Option<String>,
