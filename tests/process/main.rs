@@ -14,6 +14,7 @@
 mod support;
 
 mod address;
+mod azure;
 mod blocked_streams;
 mod config_print;
 mod config_schema;
