@@ -18,6 +18,7 @@ mod api_keys_attacks;
 mod ask;
 mod audit;
 mod azure;
+mod azure_entra;
 mod blocks;
 mod calls;
 mod canary;

@@ -23,8 +23,7 @@ pub(crate) const OBJECT_ID: &str = "77777777-8888-9999-aaaa-bbbbbbbbbbbb";
 pub(crate) const RESOURCE_ID: &str = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/my-group/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ephemint";
 /// Where the service's first key is.
 pub(crate) const KEY: &str = "azure-kv://my-vault/openai-key";
-const SCOPE: &str = "https://vault.azure.net/.default";
-const RESOURCE: &str = "https://vault.azure.net";
+const VAULT: &str = "https://vault.azure.net";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One of the servers, by how its paths begin.
@@ -44,6 +43,8 @@ struct State {
     /// Those that are good.
     tokens: Vec<String>,
     given: usize,
+    /// What tokens are asked for.
+    resource: &'static str,
     /// Seconds.
     lifetime: i64,
     federated_token: String,
@@ -71,6 +72,7 @@ impl Azure {
             always: BTreeMap::new(),
             tokens: Vec::new(),
             given: 0,
+            resource: VAULT,
             lifetime: 3599,
             federated_token: secrets::AZURE_FEDERATED_TOKEN.into(),
             renewed: None,
@@ -108,6 +110,11 @@ impl Azure {
     /// All answers of one part.
     pub(crate) fn always(&self, part: Part, reply: Reply) {
         lock(&self.state).always.insert(part, reply);
+    }
+
+    /// Tokens are asked for this, in place of Key Vault.
+    pub(crate) fn gives_tokens_for(&self, resource: &'static str) {
+        lock(&self.state).resource = resource;
     }
 
     /// How long tokens live from now on, in seconds.
@@ -212,7 +219,8 @@ impl State {
     }
 
     fn token_of_application(&mut self, request: &Request) -> Reply {
-        let mut common = BTreeMap::from([("grant_type", "client_credentials"), ("client_id", CLIENT_ID), ("scope", SCOPE)]);
+        let scope = format!("{}/.default", self.resource);
+        let mut common = BTreeMap::from([("grant_type", "client_credentials"), ("client_id", CLIENT_ID), ("scope", &scope)]);
         let mut with_secret = common.clone();
         with_secret.insert("client_secret", secrets::AZURE_CLIENT_SECRET);
         let form = request.form();
@@ -260,24 +268,27 @@ impl State {
 
     fn token_of_machine(&mut self, request: &Request) -> Reply {
         let names = ["client_id", "object_id", "msi_res_id"];
-        let asks = request.header("metadata") == Some("true") && is_asked_for(request, "2018-02-01", names);
+        let asks = request.header("metadata") == Some("true") && is_asked_for(request, "2018-02-01", self.resource, names);
         if !asks {
             return Reply::json(400, &json!({"error": "invalid_request", "error_description": secrets::AZURE}));
         }
         let token = self.new_token();
         let lives = self.lifetime.to_string();
-        Reply::json(200, &json!({"access_token": token, "expires_in": lives, "resource": RESOURCE, "token_type": "Bearer"}))
+        Reply::json(200, &json!({"access_token": token, "expires_in": lives, "resource": self.resource, "token_type": "Bearer"}))
     }
 
     fn token_of_container(&mut self, request: &Request) -> Reply {
         let names = ["client_id", "principal_id", "mi_res_id"];
         let is_inside = request.header("x-identity-header") == Some(secrets::AZURE_IDENTITY_HEADER);
-        if !is_inside || !is_asked_for(request, "2019-08-01", names) {
+        if !is_inside || !is_asked_for(request, "2019-08-01", self.resource, names) {
             return Reply::json(400, &json!({"statusCode": 400, "message": secrets::AZURE}));
         }
         let token = self.new_token();
         let expires = (super::token::now() + self.lifetime).to_string();
-        Reply::json(200, &json!({"access_token": token, "expires_on": expires, "resource": RESOURCE, "token_type": "Bearer"}))
+        Reply::json(
+            200,
+            &json!({"access_token": token, "expires_on": expires, "resource": self.resource, "token_type": "Bearer"}),
+        )
     }
 
     fn kept(&self, request: &Request) -> Reply {
@@ -298,10 +309,10 @@ impl State {
 }
 
 /// Whether a question to an endpoint for managed identities has these parameters, and at most one user-assigned identity beside them.
-fn is_asked_for(request: &Request, version: &str, names: [&str; 3]) -> bool {
+fn is_asked_for(request: &Request, version: &str, resource: &str, names: [&str; 3]) -> bool {
     let query = request.target.split_once('?').map_or("", |(_, query)| query);
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let expected = vec![("api-version", version), ("resource", RESOURCE)];
+    let expected = vec![("api-version", version), ("resource", resource)];
     let (common, more) = pairs.split_at(pairs.len().min(2));
     let is_identity = |(name, value): &(String, String)| {
         names.into_iter().zip([CLIENT_ID, OBJECT_ID, RESOURCE_ID]).any(|pair| pair == (name.as_str(), value.as_str()))
