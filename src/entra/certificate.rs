@@ -100,6 +100,7 @@ fn of_pem(bytes: &[u8]) -> Result<Material, String> {
     Ok((only(keys)?, certificates))
 }
 
+/// What it decrypts is not wiped: p12-keystore holds it in plain vectors.
 fn of_pfx(bytes: &[u8], password: Option<&Secret>) -> Result<Material, String> {
     let archive = Pkcs12Archive::from_pkcs12(bytes, password.map_or("", Secret::reveal)).map_err(|error| match error {
         Error::MacError(_) | Error::Pkcs5Error(_) | Error::UnpadError => {

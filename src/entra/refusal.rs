@@ -10,14 +10,17 @@ use super::exchange::is_passing;
 const CAUSES: [(&[u64], &str); 9] = [
     (&[7_000_215], "the client secret is wrong; what counts is the secret's value, not its id"),
     (&[7_000_222], "the client secret has expired; make a new one in the app registration"),
-    (&[700_027], "the directory does not know the certificate; upload it in the app registration"),
+    (&[700_027, 50_012], "the directory does not know the certificate; upload it in the app registration"),
     (&[700_016, 7_000_229, 700_038], "the directory has no such application; look at client_id and tenant_id"),
     (&[90_002, 900_023, 900_021], "there is no such directory; look at tenant_id"),
     (
         &[70_021, 700_211, 700_212, 700_213],
         "no federated credential fits the token; compare its issuer, subject and audience (api://AzureADTokenExchange)",
     ),
-    (&[700_024, 700_023, 70_052], "the federated token has expired or is not a token; whoever writes its file has to renew it"),
+    (
+        &[700_024, 700_023, 70_052],
+        "the federated token has expired or is not a token; whoever writes its file has to renew it; of a certificate, this machine's clock is wrong",
+    ),
     (&[500_011, 1_002_012], "the directory does not know what the token is for; authority has to be of the same cloud"),
     (&[53_003], "Conditional Access forbids it to this address or application"),
 ];

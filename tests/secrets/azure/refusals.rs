@@ -147,7 +147,7 @@ fn what_entra_id_refuses_is_told_with_its_cure() {
             401,
             "invalid_client",
             700_024,
-            "refuses (AADSTS700024): the federated token has expired or is not a token; whoever writes its file has to renew it",
+            "refuses (AADSTS700024): the federated token has expired or is not a token; whoever writes its file has to renew it; of a certificate, this machine's clock is wrong",
         ),
         (
             400,
