@@ -207,7 +207,7 @@ async fn why_nothing_is_traded_is_said_without_a_word_of_what_was_answered() {
         let cause = eventually("it is said", 10, cause).await;
         assert!(cause.contains(words) && !cause.contains("canary"), "{words}: {cause}");
         world.service.mint(&world.bearer("alice")).await.expect_problem(503, "credential_unavailable");
-        assert!(is_logged(&world.service, "the workload's identity cannot be traded"));
+        assert!(is_logged(&world.service, "there is no new credential"));
     }
 }
 
