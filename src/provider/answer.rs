@@ -13,7 +13,7 @@ const PERMANENT_KEY: &str = "sk-";
 
 /// The fields of the upstream's echo that are anybody's business. Instructions, tools, prompts, MCP authorization and whatever else the
 /// upstream may add one day have no field here, so they cannot go out.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct PublicSession {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<Box<str>>,
@@ -88,6 +88,20 @@ pub(super) fn read(body: &[u8], now: u64, asked: Ttl) -> Result<Answer, &'static
     judge(raw.value, raw.expires_at, raw.session, now, asked)
 }
 
+/// Of Azure, whose pages show no more of it than the value.
+#[derive(Deserialize)]
+struct RawAzure {
+    value: String,
+    expires_at: Option<u64>,
+    session: Option<PublicSession>,
+}
+
+/// Reads an answer of Azure. One that does not say when the secret expires is believed to keep to what was asked for.
+pub(super) fn read_azure(body: &[u8], now: u64, asked: Ttl) -> Result<Answer, &'static str> {
+    let RawAzure { value, expires_at, session } = parse(body)?;
+    judge(value, expires_at.unwrap_or(now + asked.seconds()), session.unwrap_or_default(), now, asked)
+}
+
 /// Reads an answer of Azure's preview versions. Their secrets live a minute, or as long as the answer says, at most as long as any secret.
 pub(super) fn read_preview(body: &[u8], now: u64) -> Result<Answer, &'static str> {
     let RawPreview { id, model, voice, client_secret } = parse(body)?;
@@ -131,7 +145,7 @@ fn judge(value: String, expires_at: u64, session: PublicSession, now: u64, most:
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Ttl, read};
+    use super::{Ttl, read, read_azure, read_preview};
 
     fn answer(change: impl FnOnce(&mut Value)) -> Result<Value, &'static str> {
         let mut answer = json!({"value": "ek_1", "expires_at": 1060, "session": {
@@ -152,6 +166,37 @@ mod tests {
         assert_eq!(custom["audio"]["output"]["voice"], json!({"id": "voice_1"}));
         let transcription = answer(|a| a["session"] = json!({"type": "transcription", "audio": {"input": {}}})).unwrap();
         assert_eq!(transcription, json!({"type": "transcription"}));
+    }
+
+    #[test]
+    fn azure_may_leave_out_what_its_pages_do_not_show() {
+        let answer = |body: Value| read_azure(body.to_string().as_bytes(), 1000, Ttl::MIN);
+        let least = answer(json!({"value": "ek_1"})).unwrap();
+        assert_eq!((least.expires_at, serde_json::to_value(&least.session).unwrap()), (1060, json!({})));
+        assert_eq!(answer(json!({"value": "ek_1", "expires_at": 1030})).unwrap().expires_at, 1030);
+        for body in [
+            json!({}),
+            json!({"value": "ek_1", "expires_at": 1066}),
+            json!({"value": "sk-proj-1"}),
+            json!({"value": "ek_1", "session": 1}),
+        ] {
+            assert!(answer(body.clone()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_preview_version_gives_a_minute_or_says_how_long() {
+        let answer = |secret: Value| read_preview(json!({"id": "sess_1", "client_secret": secret}).to_string().as_bytes(), 1000);
+        assert_eq!(answer(json!({"value": "ek_1"})).unwrap().expires_at, 1060);
+        assert_eq!(answer(json!({"value": "ek_1", "expires_at": 1120})).unwrap().expires_at, 1120);
+        for secret in [
+            json!({}),
+            json!({"value": "ek_1", "expires_at": 1000}),
+            json!({"value": "ek_1", "expires_at": 1606}),
+            json!({"value": ""}),
+        ] {
+            assert!(answer(secret.clone()).is_err(), "{secret}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When an upstream is left alone, because others can serve in its place.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Failures one after the other, with no answer between them, from which on it is left alone.
@@ -18,24 +18,35 @@ pub(super) struct Breaker {
     trials: AtomicU32,
     /// Open until then; 0: closed.
     open_until: AtomicU64,
+    /// A request is trying whether it can be closed.
+    is_tried: AtomicBool,
     /// Has no capacity until then.
     rests_until: AtomicU64,
 }
 
 impl Breaker {
-    /// Whether a request may go there. While it is open, one at a time finds out whether it can be closed.
+    /// Whether a request may go there. While it is open, one at a time finds out whether it can be closed: whoever is told yes has to try.
     pub(super) fn lets_through(&self, now: Duration) -> bool {
-        let now = millis(now);
-        let until = self.open_until.load(Ordering::Relaxed);
-        if now < self.rests_until.load(Ordering::Relaxed) || now < until {
+        if !self.would_let_through(now) {
             return false;
         }
+        let until = self.open_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
         // Whoever wins is the trial; the others see it open again.
-        until == 0 || self.open_until.compare_exchange(until, now + millis(TRIAL), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let next = millis(now + TRIAL);
+        let won = self.open_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if won {
+            self.is_tried.store(true, Ordering::Relaxed);
+        }
+        won
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.open_until.load(Ordering::Relaxed) != 0
+    /// The same for whoever may not try after all.
+    pub(super) fn would_let_through(&self, now: Duration) -> bool {
+        let now = millis(now);
+        now >= self.rests_until.load(Ordering::Relaxed) && now >= self.open_until.load(Ordering::Relaxed)
     }
 
     /// It did not answer, or has a problem of its own. Whether that opened the breaker.
@@ -43,7 +54,12 @@ impl Breaker {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < MOST_FAILURES {
             return false;
         }
-        let trials = if self.is_open() { self.trials.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
+        let is_open = self.open_until.load(Ordering::Relaxed) != 0;
+        // What fails later and began before it opened is no news.
+        if is_open && !self.is_tried.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let trials = if is_open { self.trials.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
         let pause = PAUSES.0.saturating_mul(1 << trials.min(8)).min(PAUSES.1);
         self.open_until.swap(millis(now + pause.mul_f64(1.0 - 0.25 * fastrand::f64())).max(1), Ordering::Relaxed) == 0
     }
@@ -106,7 +122,7 @@ mod tests {
         // A trial that nobody heard of again is not the last.
         assert!(breaker.lets_through(later + 10 * SECOND));
         assert!(breaker.answered());
-        assert!(!breaker.is_open() && breaker.lets_through(later) && breaker.lets_through(later));
+        assert!(breaker.lets_through(later) && breaker.lets_through(later));
     }
 
     #[test]
@@ -118,6 +134,18 @@ mod tests {
             assert!(breaker.lets_through(now), "{seconds}");
             assert!(!breaker.failed(now));
         }
+    }
+
+    #[test]
+    fn requests_that_were_under_way_when_it_opened_do_not_prolong_it() {
+        let breaker = open();
+        for _ in 0..100 {
+            assert!(!breaker.failed(START + SECOND));
+        }
+        assert!(breaker.lets_through(START + 5 * SECOND));
+        assert!(!breaker.failed(START + 5 * SECOND));
+        assert!(!breaker.failed(START + 5 * SECOND));
+        assert!(!breaker.lets_through(START + 12 * SECOND) && breaker.lets_through(START + 15 * SECOND));
     }
 
     #[test]

@@ -94,8 +94,12 @@ impl Endpoint {
             BodyError::TooLarge(_) => Failure::new(Kind::Malformed, error.to_string()),
             BodyError::Broken(_) => Failure::broken(&error),
         })?;
-        let (now, is_preview) = (self.clock.unix(), self.shared.settings.dialect.is_preview());
-        let answer = if is_preview { answer::read_preview(&body, now) } else { answer::read(&body, now, grant.ttl()) };
+        let (now, asked) = (self.clock.unix(), grant.ttl());
+        let answer = match &self.shared.settings.dialect {
+            Dialect::OpenAi => answer::read(&body, now, asked),
+            Dialect::Azure => answer::read_azure(&body, now, asked),
+            Dialect::AzurePreview { .. } => answer::read_preview(&body, now),
+        };
         answer.map_err(|cause| Failure::new(Kind::Malformed, cause))
     }
 

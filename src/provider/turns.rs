@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::endpoint::Endpoint;
 use super::key::Key;
-use super::{Failure, Kind, Minted, Served, label, retry};
+use super::{Failure, Kind, Minted, Served, Shared, label, retry};
 use crate::authorize::Grant;
 use crate::domain::trace::Trace;
 use crate::telemetry::metrics::{FailureLabels, Metrics};
@@ -23,13 +23,13 @@ pub(super) async fn mint(
     metrics: &Metrics,
 ) -> Result<Minted, Failure> {
     let mut turns = turns(endpoints);
-    let outcome = rounds(&mut turns, grant, trace, metrics).await;
+    let minted = rounds(&mut turns, grant, trace, metrics).await;
     for turn in &turns {
         if let (Some(start), Some(end)) = (turn.started, turn.ended) {
             turn.endpoint.duration.observe((end - start).as_secs_f64());
         }
     }
-    outcome.map_err(|failures| told(failures, endpoints.len()))
+    minted.ok_or_else(|| told(turns))
 }
 
 /// One upstream's part in a mint.
@@ -42,13 +42,29 @@ struct Turn<'a> {
     attempts: u32,
     started: Option<Instant>,
     ended: Option<Instant>,
-    /// When the next attempt is due. `None`: there is none.
-    due: Option<Instant>,
+    next: Next,
+    /// Why the last attempt failed.
+    failure: Option<Failure>,
 }
 
-/// Where some can serve, the others are left out; where none can, all are tried all the same.
+/// When a turn's next attempt is due.
+#[derive(Clone, Copy)]
+enum Next {
+    At(Instant),
+    /// When all others have failed for good: it is known to serve nobody.
+    Last,
+    Never,
+}
+
+/// Where some can serve, the others are kept for the end; where none can, all are tried all the same.
 fn turns<'a>(endpoints: &[&'a Endpoint]) -> Vec<Turn<'a>> {
-    let now = Instant::now();
+    let at_once = Next::At(Instant::now());
+    // Of an upstream that is given a trial, the trial is this mint: so nobody looks further.
+    let first = (endpoints.len() > 1).then(|| endpoints.iter().position(|it| it.shared.serves(it.clock.steady()))).flatten();
+    let next = |route: usize, endpoint: &Endpoint| match first {
+        Some(first) if route != first && (route < first || !endpoint.shared.would_serve(endpoint.clock.steady())) => Next::Last,
+        _ => at_once,
+    };
     let turn = |(route, endpoint): (usize, &&'a Endpoint)| Turn {
         endpoint,
         route,
@@ -57,55 +73,45 @@ fn turns<'a>(endpoints: &[&'a Endpoint]) -> Vec<Turn<'a>> {
         attempts: 0,
         started: None,
         ended: None,
-        due: Some(now),
+        next: next(route, endpoint),
+        failure: None,
     };
-    let all = || endpoints.iter().enumerate();
-    if endpoints.len() > 1 {
-        // The first that can is the one that is asked; a later one's trial would be nobody's.
-        let first = all().position(|(_, endpoint)| endpoint.shared.can_serve(endpoint.clock.steady()));
-        if let Some(first) = first {
-            let others =
-                all().enumerate().filter(|(at, (_, endpoint))| *at == first || *at > first && !endpoint.shared.is_open());
-            return others.map(|(_, at)| turn(at)).collect();
-        }
-    }
-    all().map(turn).collect()
+    endpoints.iter().enumerate().map(turn).collect()
 }
 
-async fn rounds(
-    turns: &mut [Turn<'_>],
-    grant: &Grant,
-    trace: Option<&Trace>,
-    metrics: &Metrics,
-) -> Result<Minted, Vec<(usize, Failure)>> {
+/// `None`: every turn has its failure, but those that none of the others left anything to do.
+async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, trace: Option<&Trace>, metrics: &Metrics) -> Option<Minted> {
     let is_alone = turns.len() == 1;
-    let mut failures = Vec::new();
-    while let Some(due) = turns.iter().filter_map(|turn| turn.due).min() {
+    while let Some(due) = earliest(turns) {
         if due > Instant::now() {
             sleep_until(due).await;
         }
-        for turn in turns.iter_mut().filter(|turn| turn.due.is_some_and(|due| due <= Instant::now())) {
+        for turn in turns.iter_mut().filter(|turn| matches!(turn.next, Next::At(at) if at <= Instant::now())) {
             let failure = match turn.attempt(grant, trace, is_alone).await {
-                Ok(minted) => return Ok(minted),
+                Ok(minted) => return Some(minted),
                 Err(failure) => failure,
             };
-            let (shared, name) = (&turn.endpoint.shared, turn.endpoint.shared.settings.name.as_str());
-            let labels = FailureLabels { upstream: name.to_owned(), cause: failure.label() };
-            metrics.upstream_failures.get_or_create(&labels).inc();
-            let is_last = !failure.is_of_upstream();
-            if is_alone {
-                tracing::debug!(upstream = name, cause = failure.cause, "an attempt failed");
-            } else {
-                tracing::info!(upstream = name, cause = failure.cause, "an upstream did not mint");
-                metrics.upstream_failovers.get_or_create(&label(&shared.settings)).inc();
-            }
-            failures.push((turn.route, failure));
-            if is_last && turn.due.is_none() {
-                return Err(failures);
+            turn.tell(&failure, is_alone, metrics);
+            let is_over = !failure.is_of_upstream() && matches!(turn.next, Next::Never);
+            turn.failure = Some(failure);
+            if is_over {
+                return None;
             }
         }
     }
-    Err(failures)
+    None
+}
+
+/// When the next attempt is due. Turns that were kept for the end are due when there is no other.
+fn earliest(turns: &mut [Turn<'_>]) -> Option<Instant> {
+    let due = |turn: &Turn<'_>| if let Next::At(at) = turn.next { Some(at) } else { None };
+    let earliest = turns.iter().filter_map(due).min();
+    if earliest.is_some() {
+        return earliest;
+    }
+    let now = Instant::now();
+    let kept = turns.iter_mut().filter(|turn| matches!(turn.next, Next::Last));
+    kept.map(|turn| turn.next = Next::At(now)).count().gt(&0).then_some(now)
 }
 
 impl Turn<'_> {
@@ -113,7 +119,7 @@ impl Turn<'_> {
     async fn attempt(&mut self, grant: &Grant, trace: Option<&Trace>, is_alone: bool) -> Result<Minted, Failure> {
         let start = *self.started.get_or_insert_with(Instant::now);
         let deadline = start + self.endpoint.shared.settings.timeout;
-        self.due = None;
+        self.next = Next::Never;
         if self.attempts > 0 {
             self.endpoint.retries.inc();
         }
@@ -127,9 +133,23 @@ impl Turn<'_> {
         };
         if failure.retryable && self.attempts < self.endpoint.shared.settings.max_attempts {
             let pause = failure.retry_after.unwrap_or_else(|| retry::backoff(self.attempts));
-            self.due = Some(Instant::now() + pause).filter(|due| *due < deadline);
+            let due = Instant::now() + pause;
+            self.next = if due < deadline { Next::At(due) } else { Next::Never };
         }
         Err(failure)
+    }
+
+    fn tell(&self, failure: &Failure, is_alone: bool, metrics: &Metrics) {
+        let (settings, cause) = (&self.endpoint.shared.settings, failure.cause.as_str());
+        let labels = FailureLabels { upstream: settings.name.clone(), cause: failure.label() };
+        metrics.upstream_failures.get_or_create(&labels).inc();
+        let is_tried_again = matches!(self.next, Next::At(_));
+        if !is_alone {
+            metrics.upstream_failovers.get_or_create(&label(settings)).inc();
+            tracing::info!(upstream = settings.name, cause, is_tried_again, "an upstream did not mint");
+        } else if is_tried_again {
+            tracing::info!(upstream = settings.name, cause, attempt = self.attempts, "the mint is tried again");
+        }
     }
 
     async fn with_any_key(
@@ -200,54 +220,55 @@ impl Turn<'_> {
 }
 
 /// What callers are told: what may pass goes before what only a person can mend. The cause names all upstreams that were tried.
-fn told(failures: Vec<(usize, Failure)>, upstreams: usize) -> Failure {
+fn told(turns: Vec<Turn<'_>>) -> Failure {
+    let is_alone = turns.len() == 1;
     let passes = |failure: &Failure| matches!(failure.kind, Kind::RateLimited | Kind::Unavailable | Kind::TimedOut);
-    let mut causes: Vec<String> = Vec::new();
-    for (_, failure) in &failures {
-        let name = failure.served.upstream.as_ref().map_or("", |upstream| upstream.name.as_str());
-        causes.push(format!("{name}: {}", failure.cause));
+    let (mut causes, mut failures) = (Vec::new(), Vec::new());
+    for Turn { endpoint, failure, .. } in turns {
+        if let Some(failure) = failure {
+            causes.push(format!("{}: {}", endpoint.shared.settings.name, failure.cause));
+            failures.push(failure);
+        }
     }
-    let at = failures.iter().rposition(|(_, failure)| passes(failure)).or_else(|| failures.len().checked_sub(1));
-    let chosen = at.and_then(|at| failures.into_iter().nth(at)).map(|(_, failure)| failure);
-    let failure = chosen.unwrap_or_else(|| Failure::new(Kind::Unavailable, "the profile has no upstream"));
-    if upstreams < 2 {
-        return failure;
-    }
-    causes.dedup();
-    Failure { cause: causes.join("; "), ..failure }
+    let at = failures.iter().position(passes).unwrap_or_else(|| failures.len().saturating_sub(1));
+    let failure = failures.into_iter().nth(at);
+    let failure = failure.unwrap_or_else(|| Failure::new(Kind::Unavailable, "the profile has no upstream"));
+    if is_alone { failure } else { Failure { cause: causes.join("; "), ..failure } }
 }
 
-impl super::Shared {
-    /// Whether a mint that others could serve too goes here.
-    fn can_serve(&self, now: Duration) -> bool {
+impl Shared {
+    /// Whether a mint that others could serve too goes here. Whoever is told yes has to try.
+    fn serves(&self, now: Duration) -> bool {
         self.ring.has_awake() && self.breaker.lets_through(now)
     }
 
-    fn is_open(&self) -> bool {
-        self.breaker.is_open()
+    fn would_serve(&self, now: Duration) -> bool {
+        self.ring.has_awake() && self.breaker.would_let_through(now)
     }
 
     /// What an attempt says of the upstream as a whole.
     fn heard(&self, outcome: &Result<Minted, Failure>, now: Duration) {
         let name = self.settings.name.as_str();
-        let kind = outcome.as_ref().err().map(|failure| failure.kind);
-        match kind {
-            Some(Kind::Unavailable | Kind::TimedOut) => {
-                if self.breaker.failed(now) {
-                    self.open.set(1);
-                    tracing::warn!(
-                        upstream = name,
-                        "the upstream fails again and again; where a profile has others, they serve in its place"
-                    );
+        if let Err(failure) = outcome {
+            match failure.kind {
+                Kind::NoCredential => return,
+                Kind::Unavailable | Kind::TimedOut => {
+                    if self.breaker.failed(now) {
+                        self.open.set(1);
+                        tracing::warn!(
+                            upstream = name,
+                            "the upstream fails again and again; where a profile has others, they serve in its place"
+                        );
+                    }
+                    return;
                 }
-                return;
+                Kind::RateLimited | Kind::Billing | Kind::PermissionDenied => {
+                    self.breaker.rest(now, failure.retry_after.unwrap_or(REST));
+                }
+                // An identity without the role: no credential rests for that.
+                Kind::AuthFailed if !failure.is_of_key() => self.breaker.rest(now, REST),
+                Kind::AuthFailed | Kind::Rejected | Kind::Malformed => {}
             }
-            Some(Kind::NoCredential) => return,
-            Some(Kind::RateLimited | Kind::Billing | Kind::PermissionDenied) => {
-                let asked = outcome.as_ref().err().and_then(|failure| failure.retry_after);
-                self.breaker.rest(now, asked.unwrap_or(REST));
-            }
-            _ => {}
         }
         if self.breaker.answered() {
             self.open.set(0);
