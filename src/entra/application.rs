@@ -29,22 +29,22 @@ pub(super) enum Proof {
 
 impl Identity {
     pub(super) async fn application(&self, scope: &str) -> Result<Granted, Trouble> {
-        let url = self.endpoint_of_tenant()?;
+        let url = self.endpoint_of_tenant(None)?;
         let name = format!("Entra ID ({})", place(&url));
         let (status, body) = self.prove(url, &name, &[("grant_type", "client_credentials"), ("scope", scope)]).await?;
         if status == StatusCode::OK { granted(&name, &body) } else { Err(refusal(&name, status, &body)) }
     }
 
     /// Asks the token endpoint, as the application.
-    async fn prove(&self, url: Url, name: &str, what: &[(&str, &str)]) -> Result<(StatusCode, Bytes), Trouble> {
+    pub(super) async fn prove(&self, url: Url, name: &str, what: &[(&str, &str)]) -> Result<(StatusCode, Bytes), Trouble> {
         let client_id = self.id(self.settings.client_id.as_deref(), "client_id", "AZURE_CLIENT_ID")?;
         let form = form(client_id, &self.proof(&url, client_id).await?, what);
         let request = self.client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         exchange(request.header(ACCEPT, "application/json").body(form), name).await
     }
 
-    fn endpoint_of_tenant(&self) -> Result<Url, Trouble> {
-        let tenant = self.id(self.settings.tenant_id.as_deref(), "tenant_id", "AZURE_TENANT_ID")?;
+    pub(super) fn endpoint_of_tenant(&self, tenant: Option<&str>) -> Result<Url, Trouble> {
+        let tenant = self.id(tenant.or(self.settings.tenant_id.as_deref()), "tenant_id", "AZURE_TENANT_ID")?;
         let mut url = match &self.settings.authority {
             Some(authority) => authority.clone(),
             None => authority(self.variable("AZURE_AUTHORITY_HOST").unwrap_or(AUTHORITY))?,
@@ -117,7 +117,7 @@ fn form(client_id: &str, proof: &Proof, what: &[(&str, &str)]) -> String {
     form.finish()
 }
 
-fn granted(name: &str, body: &[u8]) -> Result<Granted, Trouble> {
+pub(super) fn granted(name: &str, body: &[u8]) -> Result<Granted, Trouble> {
     let malformed = || Trouble::Wrong(format!("{name} answers with something else than a token; look at authority"));
     Granted::parse(body).ok_or_else(malformed)
 }

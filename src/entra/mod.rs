@@ -9,6 +9,7 @@ mod assertion;
 mod certificate;
 mod exchange;
 mod managed;
+mod on_behalf;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::domain::secret_ref::SecretRef;
 use arc::KeyFolder;
 #[cfg(feature = "azure")]
 pub(crate) use exchange::{exchange, is_passing, place};
+pub(crate) use on_behalf::NotOnBehalf;
 
 /// Before a token expires: a new one is asked for.
 const EARLY: Duration = Duration::from_mins(5);

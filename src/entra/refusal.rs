@@ -37,14 +37,28 @@ const ERRORS: [(&str, &str); 6] = [
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Problem {
-    error: String,
-    error_codes: Vec<u64>,
+pub(super) struct Problem {
+    pub(super) error: String,
+    pub(super) error_codes: Vec<u64>,
+    pub(super) suberror: String,
+    /// A text that holds JSON.
+    pub(super) claims: Option<String>,
+}
+
+impl Problem {
+    /// What cannot be read is a problem without a name.
+    pub(super) fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    pub(super) fn is_passing(&self, status: StatusCode) -> bool {
+        is_passing(status) || self.error == "temporarily_unavailable"
+    }
 }
 
 pub(super) fn refusal(name: &str, status: StatusCode, body: &[u8]) -> Trouble {
-    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
-    if is_passing(status) || problem.error == "temporarily_unavailable" {
+    let problem = Problem::of(body);
+    if problem.is_passing(status) {
         return Trouble::Away(format!("{name} answers with status {}", status.as_u16()));
     }
     let code = problem.error_codes.first().copied();

@@ -1,6 +1,7 @@
 //! What is remembered of tokens, and for how long.
 
 mod arc;
+mod on_behalf;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
