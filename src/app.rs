@@ -130,7 +130,8 @@ impl App {
     pub(crate) fn build(config: Config, sources: &Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
-        let (outbound, upstreams) = (Outbound::new()?, Shared::all(&config.upstreams, &config.profiles, &clock, &metrics)?);
+        let outbound = Outbound::new()?;
+        let upstreams = Shared::all(&config.upstreams, &config.profiles, sources, &outbound, &clock, &metrics)?;
         let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (server, admin, identity) = (config.server, config.admin, config.identity);

@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::config::{ClaimPath, Identity};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{Pseudonym, Pseudonymizer};
-use crate::domain::secret::{Credential, Sha256};
+use crate::domain::secret::{Credential, Secret, Sha256};
 use crate::outbound::{Outbound, Unbuildable};
 use crate::telemetry::metrics::Metrics;
 use api_keys::ApiKeys;
@@ -235,6 +235,12 @@ impl Authenticator {
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
         let known = self.identify(presented).await;
         self.dpop.held(presented, known)
+    }
+
+    /// The access token of a user whom an issuer vouches for: what can be traded on their behalf.
+    pub(crate) fn assertion(&self, presented: &Presented, principal: &Principal) -> Option<Secret> {
+        let is_token = presented.session.is_none() && principal.identity.starts_with("jwt.");
+        is_token.then(|| Secret::from(presented.credential.reveal().to_owned()))
     }
 
     /// Whose credential it is, whoever presents it.

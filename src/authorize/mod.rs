@@ -76,6 +76,11 @@ impl Profile {
         self.routes.first().map(Route::upstream)
     }
 
+    /// Whether its upstreams are asked on behalf of each user.
+    pub(crate) fn is_on_behalf(&self) -> bool {
+        self.routes.iter().any(|route| route.upstream.is_on_behalf())
+    }
+
     /// How long a mint may take at all of them together.
     pub(crate) fn patience(&self) -> Duration {
         self.routes.iter().map(|route| route.upstream.timeout).sum()

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::finding::{About, Finding};
 use super::{OFFLINE, Setup, deployment, fault, in_time, key, model, reach};
-use crate::config::Credential;
+use crate::config::{Credential, EntraToken};
 use crate::credentials::{EXCHANGE, NotTraded, Trade};
 use crate::domain::secret::Secret;
 use crate::outbound::Unbuildable;
@@ -24,11 +24,17 @@ struct Tried {
 }
 
 pub(super) async fn findings(setup: &Setup) -> Vec<Finding> {
-    let upstreams =
-        match Shared::all(&setup.config.upstreams, &setup.config.profiles, &setup.clock, &Metrics::new(Duration::ZERO).0) {
-            Ok(upstreams) => upstreams,
-            Err(error) => return vec![About::new("upstream", error.to_string()).failed(&fault::SETTING, "")],
-        };
+    let upstreams = match Shared::all(
+        &setup.config.upstreams,
+        &setup.config.profiles,
+        &setup.sources,
+        &setup.outbound,
+        &setup.clock,
+        &Metrics::new(Duration::ZERO).0,
+    ) {
+        Ok(upstreams) => upstreams,
+        Err(error) => return vec![About::new("upstream", error.to_string()).failed(&fault::SETTING, "")],
+    };
     let Ok(probe) = Probe::new(&setup.outbound, setup.clock.clone()) else { return Vec::new() };
     let tried = join_all(upstreams.iter().map(|upstream| one(setup, &probe, upstream))).await;
     tried.into_iter().flatten().collect()
@@ -51,6 +57,7 @@ async fn one(setup: &Setup, probe: &Probe, upstream: &Shared) -> Vec<Finding> {
             let trade = Trade::federation(workload, setup.sources.clone(), &setup.outbound);
             vec![identity_of_the_platform(setup, probe, upstream, trade).await]
         }
+        Credential::OnBehalf(token) => return vec![application(setup, &settings.name, token).await],
         Credential::Entra(token) => {
             let trade = Trade::entra(token, &setup.sources, &setup.outbound, setup.clock.clone());
             vec![identity_of_the_platform(setup, probe, upstream, trade).await]
@@ -101,6 +108,22 @@ async fn identity_of_the_platform(setup: &Setup, probe: &Probe, upstream: &Share
         upstream.ring().put(slot, key, None);
     }
     Tried { findings: vec![exchanged, finding], name, probed }
+}
+
+/// Nobody is there to ask on behalf of: only whether Entra ID takes the application.
+async fn application(setup: &Setup, upstream: &str, token: &EntraToken) -> Finding {
+    let about = About::new("application", upstream.to_owned());
+    if setup.offline {
+        return about.skipped(OFFLINE);
+    }
+    let Ok(trade) = Trade::entra(token, &setup.sources, &setup.outbound, setup.clock.clone()) else {
+        return about.failed(&fault::NO_ANSWER, "");
+    };
+    match in_time(trade.trade()).await {
+        None => about.failed(&fault::NO_ANSWER, ""),
+        Some(Err(not_traded)) => no_trade(about, &not_traded, setup),
+        Some(Ok(_)) => about.ok("Entra ID takes it; what users' tokens are worth shows when they mint"),
+    }
 }
 
 fn no_trade(about: About, not_traded: &NotTraded, setup: &Setup) -> Finding {

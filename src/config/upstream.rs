@@ -51,8 +51,10 @@ impl Dialect {
 pub(crate) enum Credential {
     Keys(Keys),
     Workload(Box<Workload>),
-    /// Access tokens of Entra ID.
+    /// Access tokens of Entra ID for Ephemint itself.
     Entra(Box<EntraToken>),
+    /// Access tokens of Entra ID on behalf of each user.
+    OnBehalf(Box<EntraToken>),
 }
 
 /// Whose access tokens, and for what.
@@ -87,11 +89,16 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
+    /// Whether it is asked on behalf of each user.
+    pub(crate) fn is_on_behalf(&self) -> bool {
+        matches!(self.credential, Credential::OnBehalf(_))
+    }
+
     /// Its permanent keys.
     pub(crate) fn keys(&self) -> &[FirstKey] {
         match &self.credential {
             Credential::Keys(keys) => &keys.keys,
-            Credential::Workload(_) | Credential::Entra(_) => &[],
+            Credential::Workload(_) | Credential::Entra(_) | Credential::OnBehalf(_) => &[],
         }
     }
 }

@@ -87,6 +87,7 @@ impl Credentials {
                     let trade = Trade::federation(settings, sources.clone(), outbound)?;
                     Handle::current().spawn(Exchange::new(care(0), trade).run());
                 }
+                Credential::OnBehalf(_) => {}
                 Credential::Entra(settings) => {
                     let trade = Trade::entra(settings, sources, outbound, inner.clock.clone())?;
                     Handle::current().spawn(Exchange::new(care(0), trade).run());

@@ -75,6 +75,7 @@ fn upstream(shared: &Shared, now: u64) -> Upstream {
             Credential::Keys(_) => "api_key",
             Credential::Workload(_) => "workload_identity",
             Credential::Entra(token) => token.identity.kind.name(),
+            Credential::OnBehalf(_) => "on_behalf_of",
         },
         in_use: used.map(|key| key.fingerprint().to_string()),
         credentials,

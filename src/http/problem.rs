@@ -30,6 +30,9 @@ pub(crate) struct Problem<'a> {
     code: &'a str,
     /// As in the `X-Request-ID` header.
     request_id: &'a str,
+    /// With `interaction_required`: what to ask for at sign-in, a claims request in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<&'a str>,
     error: OpenAiError<'a>,
 }
 
@@ -66,6 +69,7 @@ pub(super) fn answer(refusal: &Refusal, request_id: &str, docs_url: &str, dpop: 
         detail,
         code,
         request_id,
+        claims: refusal.claims.as_deref(),
         error: OpenAiError { message: detail, kind: openai_kind(status), code, param: refusal.param.as_deref() },
     };
     let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
@@ -110,7 +114,12 @@ fn challenge(refusal: &Refusal, dpop: Option<&Offer>) -> Option<Cow<'static, str
             let offered = dpop.map(|offer| format!(r#"Bearer, DPoP algs="{}""#, offer.algorithms).into());
             return Some(offered.unwrap_or("Bearer".into()));
         }
-        Code::InvalidToken | Code::TokenExpired => "invalid_token",
+        // As Microsoft's libraries look for it ("Claims challenges, claims requests and client capabilities").
+        Code::InteractionRequired if refusal.claims.is_some() => {
+            let claims = refusal.claims.as_deref().unwrap_or_default();
+            return Some(format!(r#"Bearer error="insufficient_claims", claims="{claims}""#).into());
+        }
+        Code::InvalidToken | Code::TokenExpired | Code::InteractionRequired => "invalid_token",
         Code::InsufficientScope => "insufficient_scope",
         _ => return None,
     };

@@ -19,6 +19,7 @@ pub(crate) enum Code {
     MissingCredentials,
     InvalidToken,
     TokenExpired,
+    InteractionRequired,
     InsufficientScope,
     ProfileForbidden,
     SessionFieldNotAllowed,
@@ -67,7 +68,7 @@ const fn row(status: u16, name: &'static str, title: &'static str, level: Level)
 
 impl Code {
     /// In the order of their status.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::InvalidJson,
         Self::UnknownField,
         Self::DuplicateHeader,
@@ -76,6 +77,7 @@ impl Code {
         Self::MissingCredentials,
         Self::InvalidToken,
         Self::TokenExpired,
+        Self::InteractionRequired,
         Self::InsufficientScope,
         Self::ProfileForbidden,
         Self::SessionFieldNotAllowed,
@@ -120,6 +122,7 @@ impl Code {
             Self::MissingCredentials => row(401, "missing_credentials", "No credentials were sent", Level::DEBUG),
             Self::InvalidToken => row(401, "invalid_token", "The token is not valid", Level::DEBUG),
             Self::TokenExpired => row(401, "token_expired", "The token has expired", Level::DEBUG),
+            Self::InteractionRequired => row(401, "interaction_required", "You have to sign in again", Level::DEBUG),
             Self::InsufficientScope => row(403, "insufficient_scope", "The token lacks a scope", Level::DEBUG),
             Self::ProfileForbidden => row(403, "profile_forbidden", "The profile is not for you", Level::DEBUG),
             Self::SessionFieldNotAllowed => row(403, "session_field_not_allowed", "The session field is fixed", Level::DEBUG),
@@ -173,6 +176,8 @@ pub(crate) struct Refusal {
     pub(crate) limit: Option<Box<(Rule, Standing)>>,
     /// Of the DPoP scheme, in place of the usual one.
     pub(crate) challenge: Option<Box<Challenge>>,
+    /// What the user has to show when they sign in again: a claims request (OpenID Connect Core, section 5.5), in base64.
+    pub(crate) claims: Option<Box<str>>,
     /// What happened at the upstream, for log and audit.
     pub(crate) failure: Option<Box<Failure>>,
 }
@@ -187,6 +192,7 @@ impl Refusal {
             allow: None,
             limit: None,
             challenge: None,
+            claims: None,
             failure: None,
         }
     }

@@ -1,5 +1,8 @@
 //! What whoever is refused is told: the public sentence, apart from the cause.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::refusal::{Code, Refusal};
 use crate::admit::{Denied, Rule, Whose, ceil_seconds};
 use crate::authenticate::{Challenge, Fault, NotAGuest, NotSignedIn, Unauthenticated};
@@ -212,7 +215,16 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         const OPERATOR: &str = "The service's own account at the provider has a problem; its operator has to fix it.";
         let asked = failure.retry_after.map(ceil_seconds);
+        let claims = failure.claims.as_ref().map(|claims| STANDARD.encode(claims.as_bytes()).into());
         let refusal = match failure.kind {
+            Kind::Interaction => Self::new(
+                Code::InteractionRequired,
+                "Sign in again, interactively and with the claims that this answer names, then send the new access token.",
+            ),
+            Kind::UserRefused => Self::new(
+                Code::InvalidToken,
+                "The provider is asked on your behalf: sign in again and send a fresh access token of yours that is for this service.",
+            ),
             Kind::NoCredential => Self::new(
                 Code::CredentialUnavailable,
                 "The service cannot prove itself to the provider right now; try again shortly.",
@@ -238,7 +250,7 @@ impl From<Failure> for Refusal {
             }
             Kind::TimedOut => Self::new(Code::UpstreamTimeout, "The provider did not answer in time; try again."),
         };
-        Self { failure: Some(Box::new(failure)), ..refusal }
+        Self { claims, failure: Some(Box::new(failure)), ..refusal }
     }
 }
 

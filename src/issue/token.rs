@@ -19,6 +19,7 @@ use crate::block::Blocks;
 use crate::domain::ask::Ask;
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::RequestId;
+use crate::domain::secret::Secret;
 use crate::domain::trace::Trace;
 use crate::leash::HangUps;
 use crate::provider::{Minted, Provider};
@@ -40,6 +41,13 @@ pub(crate) struct Call {
 pub(crate) struct Wish {
     pub(crate) ask: Ask,
     pub(crate) retry_of: Option<IdempotencyKey>,
+}
+
+/// What a mint needs beside its grant.
+struct More {
+    retry_of: Option<IdempotencyKey>,
+    /// The caller's own access token, where the upstream is asked on their behalf.
+    assertion: Option<Secret>,
 }
 
 /// What the caller came for.
@@ -85,12 +93,12 @@ impl Issuer {
     ) -> Result<Issued, Refusal> {
         let from = presented.as_ref().ok().and_then(|presented| presented.from);
         let (principal, granted) = self.granted(&call, presented, body).await;
-        let (grant, retry_of) = match granted {
+        let (grant, more) = match granted {
             Ok(granted) => granted,
             Err(refusal) => return Err(self.refused(&call, principal.as_deref(), refusal).await),
         };
         let (issuer, minting) = (self.clone(), call.clone());
-        let work = Box::pin(async move { issuer.mint(&minting, &grant, from, retry_of.as_ref()).await });
+        let work = Box::pin(async move { issuer.mint(&minting, &grant, from, &more).await });
         match self.stages.tasks.finish(work).await {
             Ok(outcome) => outcome,
             Err(unfinished) => Err(self.refused(&call, principal.as_deref(), unfinished.into()).await),
@@ -115,13 +123,14 @@ impl Issuer {
         call: &Call,
         presented: Result<Presented, Refusal>,
         body: impl Future<Output = Result<Wish, Refusal>>,
-    ) -> (Option<Arc<Principal>>, Result<(Grant, Option<IdempotencyKey>), Refusal>) {
+    ) -> (Option<Arc<Principal>>, Result<(Grant, More), Refusal>) {
+        let authenticator = &self.stages.authenticator;
         let authenticated = match presented {
-            Ok(presented) => self.stages.authenticator.authenticate(&presented).await.map_err(Refusal::from),
+            Ok(presented) => authenticator.authenticate(&presented).await.map(|it| (presented, it)).map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
-        let principal = match authenticated {
-            Ok(principal) => principal,
+        let (presented, principal) = match authenticated {
+            Ok(authenticated) => authenticated,
             Err(refusal) => return (None, Err(refusal)),
         };
         if let Err(shut_out) = self.stages.blocks.check(&principal) {
@@ -132,7 +141,11 @@ impl Issuer {
                 .stages
                 .policy
                 .authorize(&principal, call.door, &call.profile, &wish.ask)
-                .map(|grant| (grant, wish.retry_of))
+                .map(|grant| {
+                    let is_on_behalf = grant.profile().is_on_behalf();
+                    let assertion = if is_on_behalf { authenticator.assertion(&presented, &principal) } else { None };
+                    (grant, More { retry_of: wish.retry_of, assertion })
+                })
                 .map_err(Refusal::from),
             Err(refusal) => Err(self.within_profile(&principal, call, refusal)),
         };
@@ -148,17 +161,11 @@ impl Issuer {
         }
     }
 
-    async fn mint(
-        &self,
-        call: &Call,
-        grant: &Grant,
-        from: Option<IpAddr>,
-        retry_of: Option<&IdempotencyKey>,
-    ) -> Result<Issued, Refusal> {
+    async fn mint(&self, call: &Call, grant: &Grant, from: Option<IpAddr>, more: &More) -> Result<Issued, Refusal> {
         let mut entry = self.entry(call);
         name(&mut entry, grant.principal());
         name_profile(&mut entry, grant.profile());
-        let (permit, minted, binding) = match self.admitted(&mut entry, call, grant, from, retry_of).await {
+        let (permit, minted, binding) = match self.admitted(&mut entry, call, grant, from, more).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.record_refusal(entry, call, refusal).await),
         };
@@ -188,14 +195,16 @@ impl Issuer {
         call: &Call,
         grant: &Grant,
         from: Option<IpAddr>,
-        retry_of: Option<&IdempotencyKey>,
+        more: &More,
     ) -> Result<(Permit, Minted, Binding), Refusal> {
         let stages = &self.stages;
         let user = grant.principal().user();
-        let permit =
-            stages.admission.admit(grant, from, retry_of, async |session| stages.bindings.is_open(user, session).await).await?;
+        let permit = stages
+            .admission
+            .admit(grant, from, more.retry_of.as_ref(), async |session| stages.bindings.is_open(user, session).await)
+            .await?;
         entry.session_id = Some(permit.session());
-        let minted = match self.provider.mint(grant, &permit, call.trace.as_ref()).await {
+        let minted = match self.provider.mint(grant, &permit, call.trace.as_ref(), more.assertion.as_ref()).await {
             Ok(minted) => minted,
             Err(failure) => {
                 permit.give_back().await;

@@ -14,7 +14,7 @@ use crate::audit::{Auditor, Entry};
 use crate::bind::{Binding, Bindings, LONGEST_CALL};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::{CallId, SessionId};
-use crate::provider::{Calls, HungUp};
+use crate::provider::{Calls, HungUp, Whom};
 use crate::telemetry::metrics::{Metrics, OutcomeLabel};
 
 const AT_ONCE: usize = 32;
@@ -100,12 +100,13 @@ impl HangUps {
 impl Shared {
     async fn until_done(&self, binding: &Binding, call: &CallId) {
         let last = binding.call().map_or(0, |call| call.reported_at + LONGEST_CALL);
+        let whom = Whom { user: binding.owner().user, tenant: (&*binding.owner().tenant).into() };
         let mut pause = FIRST_PAUSE;
         let (outcome, cause) = loop {
             let outcome = {
                 // The semaphore is never closed.
                 let _turn = self.turns.acquire().await;
-                self.calls.hang_up(binding.upstream(), binding.key(), call).await
+                self.calls.hang_up(binding.upstream(), binding.key(), &whom, call).await
             };
             let failure = match outcome {
                 Ok(HungUp::Now) => break ("hung_up", None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 
-use super::{Failure, Key, Kind, Shared};
+use super::{Failure, Key, Kind, Shared, Whom};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::CallId;
 use crate::outbound::{Outbound, Unbuildable};
@@ -35,13 +35,22 @@ impl Calls {
     }
 
     /// Ends a call. The key that minted its secret is tried first, then the others: a key of another project may not end it.
-    pub(crate) async fn hang_up(&self, upstream: &str, minted_by: Option<&str>, call: &CallId) -> Result<HungUp, Failure> {
+    pub(crate) async fn hang_up(
+        &self,
+        upstream: &str,
+        minted_by: Option<&str>,
+        whom: &Whom,
+        call: &CallId,
+    ) -> Result<HungUp, Failure> {
         let shared = self.upstreams.iter().find(|shared| shared.settings.name == upstream);
         let shared = shared.ok_or_else(|| Failure::new(Kind::Unavailable, "the upstream is configured no more"))?;
         if shared.settings.dialect.is_preview() {
             return Ok(HungUp::Never);
         }
-        let mut keys: Vec<Arc<Key>> = shared.ring.usable().collect();
+        let mut keys: Vec<Arc<Key>> = match &shared.on_behalf {
+            Some(on_behalf) => on_behalf.held(whom).into_iter().collect(),
+            None => shared.ring.usable().collect(),
+        };
         keys.sort_by_key(|key| minted_by != Some(&**key.fingerprint()));
         let mut outcome = Err(Failure::new(Kind::AuthFailed, "no key is left"));
         for key in keys {

@@ -39,6 +39,10 @@ pub(crate) enum Kind {
     AuthFailed,
     /// There is no credential to ask with.
     NoCredential,
+    /// Whoever vouches for the user wants to see them before the upstream may be asked on their behalf.
+    Interaction,
+    /// The user's token does not do for asking on their behalf.
+    UserRefused,
     /// The key may not do this.
     PermissionDenied,
     /// The upstream does not like the request: the profile is wrong.
@@ -65,6 +69,8 @@ pub(crate) struct Failure {
     pub(crate) served: Served,
     /// As far as it can be told.
     pub(crate) blame: Option<Blame>,
+    /// What the user has to show, as Entra ID has it: a JSON object.
+    pub(crate) claims: Option<Box<str>>,
     pub(super) retryable: bool,
 }
 
@@ -74,6 +80,8 @@ impl Kind {
         match self {
             Self::AuthFailed => "auth_failed",
             Self::NoCredential => "no_credential",
+            Self::Interaction => "interaction_required",
+            Self::UserRefused => "user_refused",
             Self::PermissionDenied => "permission_denied",
             Self::Rejected => "rejected",
             Self::Malformed => "malformed",
@@ -87,7 +95,15 @@ impl Kind {
 
 impl Failure {
     pub(super) fn new(kind: Kind, cause: impl Into<String>) -> Self {
-        Self { kind, cause: cause.into(), retry_after: None, served: Served::default(), blame: None, retryable: false }
+        Self {
+            kind,
+            cause: cause.into(),
+            retry_after: None,
+            served: Served::default(),
+            blame: None,
+            claims: None,
+            retryable: false,
+        }
     }
 
     /// The connection could not be made, or broke.
@@ -123,6 +139,7 @@ impl Failure {
             retry_after: retry::retry_after(headers, wall),
             served: Served::default(),
             blame: None,
+            claims: None,
             retryable: !final_kind && advice.unwrap_or(retryable),
         }
     }
@@ -144,7 +161,11 @@ impl Failure {
 
     /// Whether it lies with the upstream or the way to it, so that another upstream may serve; otherwise with what was asked for.
     pub(super) fn is_of_upstream(&self) -> bool {
-        self.kind != Kind::Rejected || matches!(self.blame, Some(Blame::Deployment | Blame::Path))
+        match self.kind {
+            Kind::Rejected => matches!(self.blame, Some(Blame::Deployment | Blame::Path)),
+            Kind::Interaction | Kind::UserRefused => false,
+            _ => true,
+        }
     }
 
     /// Whether the credential is at fault.

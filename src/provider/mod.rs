@@ -7,6 +7,7 @@ mod calls;
 mod endpoint;
 mod failure;
 mod key;
+mod on_behalf;
 mod probe;
 mod retry;
 mod ring;
@@ -14,17 +15,19 @@ mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::admit::Permit;
 use crate::authorize::Grant;
-use crate::config;
+use crate::config::{self, Credential};
 use crate::domain::clock::SharedClock;
 use crate::domain::ids::Pseudonym;
-use crate::domain::secret::EphemeralToken;
+use crate::domain::secret::{EphemeralToken, Secret};
 use crate::domain::trace::Trace;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Unbuildable};
+use crate::secrets::Sources;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
 pub(crate) use answer::{CLOCK_SLACK_SECONDS, PublicSession};
 pub(crate) use blame::Blame;
@@ -33,8 +36,14 @@ pub(crate) use calls::{Calls, HungUp};
 use endpoint::Endpoint;
 pub(crate) use failure::{BILLING, Failure, Kind};
 pub(crate) use key::Key;
+use on_behalf::OnBehalf;
+pub(crate) use on_behalf::Whom;
 pub(crate) use probe::{Probe, Probed, Question, Verdict};
 pub(crate) use ring::{Ring, Slot, State};
+use turns::Carried;
+
+/// Of one exchange with Entra ID on behalf of a user.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// A client secret, fresh from the upstream. Only this stage can make one.
 #[derive(Debug)]
@@ -104,6 +113,8 @@ pub(crate) struct Shared {
     breaker: Breaker,
     /// 1 while the breaker is open.
     open: Gauge,
+    /// In place of the ring, where each user has a credential of their own.
+    on_behalf: Option<Arc<OnBehalf>>,
     /// How a new value of a key is tried. Absent: not at all.
     question: Option<Question>,
 }
@@ -113,6 +124,8 @@ impl Shared {
     pub(crate) fn all(
         upstreams: &BTreeMap<String, Arc<config::Upstream>>,
         profiles: &BTreeMap<String, config::Profile>,
+        sources: &Sources,
+        outbound: &Outbound,
         clock: &SharedClock,
         metrics: &Metrics,
     ) -> Result<Vec<Arc<Self>>, BuildError> {
@@ -120,7 +133,14 @@ impl Shared {
             let ring = Ring::new(settings, clock).ok_or_else(|| BuildError::Setting(settings.name.clone()))?;
             let (breaker, question) = (Breaker::default(), Question::of(settings, profiles));
             let open = metrics.upstream_open.get_or_create_owned(&label(settings));
-            Ok(Arc::new(Self { settings: settings.clone(), ring, breaker, open, question }))
+            let on_behalf = match &settings.credential {
+                Credential::OnBehalf(token) => {
+                    let identity = sources.identity(&token.identity, outbound.client(DEADLINE)?, clock.clone());
+                    Some(OnBehalf::new(settings, token, identity, clock))
+                }
+                _ => None,
+            };
+            Ok(Arc::new(Self { settings: settings.clone(), ring, breaker, open, on_behalf, question }))
         };
         upstreams.values().map(shared).collect()
     }
@@ -159,11 +179,18 @@ impl Provider {
     }
 
     /// Mints once. The permit shows that the mint is booked; whoever holds it spends it when the secret is out.
-    pub(crate) async fn mint(&self, grant: &Grant, _booked: &Permit, trace: Option<&Trace>) -> Result<Minted, Failure> {
+    /// `assertion` is the user's own access token, where the upstream is asked on their behalf.
+    pub(crate) async fn mint(
+        &self,
+        grant: &Grant,
+        _booked: &Permit,
+        trace: Option<&Trace>,
+        assertion: Option<&Secret>,
+    ) -> Result<Minted, Failure> {
         let names = grant.profile().routes().iter().map(|route| &route.upstream().name);
         let endpoints: Option<Vec<&Endpoint>> = names.map(|name| self.endpoints.get(name)).collect();
         let endpoints = endpoints.ok_or_else(|| Failure::new(Kind::Unavailable, "no such upstream"))?;
-        turns::mint(&endpoints, grant, trace, &self.metrics).await
+        turns::mint(&endpoints, grant, Carried { trace, assertion }, &self.metrics).await
     }
 }
 
@@ -173,6 +200,8 @@ pub(crate) enum BuildError {
     /// A setting has no form on the wire.
     #[error("upstream {0} has a setting that cannot be sent")]
     Setting(String),
+    #[error(transparent)]
+    Client(#[from] Unbuildable),
 }
 
 fn label(upstream: &config::Upstream) -> UpstreamLabel {

@@ -81,6 +81,8 @@ impl Ring {
             }
             Credential::Workload(_) => Some([slot("workload_identity".into(), None)].into()),
             Credential::Entra(token) => Some([slot(token.identity.kind.name().into(), None)].into()),
+            // Each user has one of their own.
+            Credential::OnBehalf(_) => Some(Box::default()),
         };
         Some(Self {
             slots: slots?,

@@ -7,23 +7,33 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::endpoint::Endpoint;
 use super::key::Key;
+use super::on_behalf::{OnBehalf, Whom};
 use super::{Failure, Kind, Minted, Served, Shared, label, retry};
 use crate::authorize::Grant;
+use crate::domain::secret::Secret;
 use crate::domain::trace::Trace;
 use crate::telemetry::metrics::{FailureLabels, Metrics};
 
 /// For how long an upstream that serves nobody, and does not say until when, is left alone where others serve in its place.
 const REST: Duration = Duration::from_secs(10);
 
+/// What goes along with a mint.
+#[derive(Clone, Copy)]
+pub(super) struct Carried<'a> {
+    pub(super) trace: Option<&'a Trace>,
+    /// The user's own access token, where the upstream is asked on their behalf.
+    pub(super) assertion: Option<&'a Secret>,
+}
+
 /// Mints at the first upstream that can. `endpoints` are those of the profile, in its order.
 pub(super) async fn mint(
     endpoints: &[&Endpoint],
     grant: &Grant,
-    trace: Option<&Trace>,
+    carried: Carried<'_>,
     metrics: &Metrics,
 ) -> Result<Minted, Failure> {
     let mut turns = turns(endpoints);
-    let minted = rounds(&mut turns, grant, trace, metrics).await;
+    let minted = rounds(&mut turns, grant, carried, metrics).await;
     for turn in &turns {
         if let (Some(start), Some(end)) = (turn.started, turn.ended) {
             turn.endpoint.duration.observe((end - start).as_secs_f64());
@@ -80,14 +90,14 @@ fn turns<'a>(endpoints: &[&'a Endpoint]) -> Vec<Turn<'a>> {
 }
 
 /// `None`: every turn has its failure, but those that none of the others left anything to do.
-async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, trace: Option<&Trace>, metrics: &Metrics) -> Option<Minted> {
+async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, carried: Carried<'_>, metrics: &Metrics) -> Option<Minted> {
     let is_alone = turns.len() == 1;
     while let Some(due) = earliest(turns) {
         if due > Instant::now() {
             sleep_until(due).await;
         }
         for turn in turns.iter_mut().filter(|turn| matches!(turn.next, Next::At(at) if at <= Instant::now())) {
-            let failure = match turn.attempt(grant, trace, is_alone).await {
+            let failure = match turn.attempt(grant, carried, is_alone).await {
                 Ok(minted) => return Some(minted),
                 Err(failure) => failure,
             };
@@ -116,7 +126,7 @@ fn earliest(turns: &mut [Turn<'_>]) -> Option<Instant> {
 
 impl Turn<'_> {
     /// One attempt, with as many credentials as are refused on the way. All attempts together end within the upstream's deadline.
-    async fn attempt(&mut self, grant: &Grant, trace: Option<&Trace>, is_alone: bool) -> Result<Minted, Failure> {
+    async fn attempt(&mut self, grant: &Grant, carried: Carried<'_>, is_alone: bool) -> Result<Minted, Failure> {
         let start = *self.started.get_or_insert_with(Instant::now);
         let deadline = start + self.endpoint.shared.settings.timeout;
         self.next = Next::Never;
@@ -124,7 +134,7 @@ impl Turn<'_> {
             self.endpoint.retries.inc();
         }
         self.attempts += 1;
-        let outcome = self.with_any_key(grant, trace, deadline, is_alone).await;
+        let outcome = self.with_any_key(grant, carried, deadline, is_alone).await;
         self.ended = Some(Instant::now());
         self.endpoint.shared.heard(&outcome, self.endpoint.clock.steady());
         let failure = match outcome {
@@ -155,17 +165,20 @@ impl Turn<'_> {
     async fn with_any_key(
         &mut self,
         grant: &Grant,
-        trace: Option<&Trace>,
+        carried: Carried<'_>,
         deadline: Instant,
         is_alone: bool,
     ) -> Result<Minted, Failure> {
+        if let Some(on_behalf) = &self.endpoint.shared.on_behalf {
+            return self.on_behalf(on_behalf, grant, carried, deadline).await;
+        }
         let (settings, ring) = (&self.endpoint.shared.settings, &self.endpoint.shared.ring);
         let mut key = match self.key.take().or_else(|| ring.pick(&[])) {
             Some(key) => key,
             None => self.first(deadline, is_alone).await?,
         };
         loop {
-            let attempt = self.endpoint.attempt(grant, self.route, trace, &key);
+            let attempt = self.endpoint.attempt(grant, self.route, carried.trace, &key);
             let failure = match timeout_at(deadline, attempt).await {
                 Ok(Ok(minted)) => {
                     key.accepted();
@@ -194,6 +207,28 @@ impl Turn<'_> {
             self.key = Some(key);
             return Err(failure);
         }
+    }
+
+    /// With the credential that speaks for the user.
+    async fn on_behalf(
+        &self,
+        on_behalf: &Arc<OnBehalf>,
+        grant: &Grant,
+        carried: Carried<'_>,
+        deadline: Instant,
+    ) -> Result<Minted, Failure> {
+        let principal = grant.principal();
+        let whom = Whom { user: *principal.user(), tenant: principal.tenant().into() };
+        let late = |served: Served| Failure { served, ..Failure::new(Kind::TimedOut, "no answer within the deadline") };
+        let settings = &self.endpoint.shared.settings;
+        let key = timeout_at(deadline, on_behalf.key(&whom, carried.assertion)).await;
+        let key = key.unwrap_or_else(|_| Err(late(Served::of(settings))))?;
+        let attempt = timeout_at(deadline, self.endpoint.attempt(grant, self.route, carried.trace, &key)).await;
+        attempt.unwrap_or_else(|_| Err(late(Served::by(settings, &key)))).inspect_err(|failure| {
+            if failure.is_of_key() {
+                on_behalf.forget(&whom, &key);
+            }
+        })
     }
 
     async fn first(&self, deadline: Instant, is_alone: bool) -> Result<Arc<Key>, Failure> {
@@ -239,11 +274,15 @@ fn told(turns: Vec<Turn<'_>>) -> Failure {
 impl Shared {
     /// Whether a mint that others could serve too goes here. Whoever is told yes has to try.
     fn serves(&self, now: Duration) -> bool {
-        self.ring.has_awake() && self.breaker.lets_through(now)
+        self.has_credential() && self.breaker.lets_through(now)
+    }
+
+    fn has_credential(&self) -> bool {
+        self.on_behalf.is_some() || self.ring.has_awake()
     }
 
     fn would_serve(&self, now: Duration) -> bool {
-        self.ring.has_awake() && self.breaker.would_let_through(now)
+        self.has_credential() && self.breaker.would_let_through(now)
     }
 
     /// What an attempt says of the upstream as a whole.
@@ -251,7 +290,7 @@ impl Shared {
         let name = self.settings.name.as_str();
         if let Err(failure) = outcome {
             match failure.kind {
-                Kind::NoCredential => return,
+                Kind::NoCredential | Kind::Interaction | Kind::UserRefused => return,
                 Kind::Unavailable | Kind::TimedOut => {
                     if self.breaker.failed(now) {
                         self.open.set(1);
@@ -262,6 +301,8 @@ impl Shared {
                     }
                     return;
                 }
+                // Where users have credentials of their own, one's refusal says nothing of the others.
+                Kind::PermissionDenied | Kind::AuthFailed if self.on_behalf.is_some() => {}
                 Kind::RateLimited | Kind::Billing | Kind::PermissionDenied => {
                     self.breaker.rest(now, failure.retry_after.unwrap_or(REST));
                 }

@@ -100,7 +100,7 @@ async fn whatever_keeps_an_upstream_from_serving_moves_on_to_the_next() {
         azure_error(403, "403", "Access denied due to Virtual Network/Firewall rules."),
         azure_error(429, "insufficient_quota", "x"),
         Reply::text(200, "text/html", "<html>"),
-        Reply::json(200, &json!({"value": "ek_x"})),
+        Reply::json(200, &json!({"expires_at": 1})),
         Reply::never(),
     ] {
         let three = Three::start();

@@ -19,6 +19,7 @@ mod ask;
 mod audit;
 mod azure;
 mod azure_entra;
+mod azure_on_behalf;
 mod blocks;
 mod calls;
 mod canary;

@@ -120,7 +120,13 @@ impl Answer {
             let challenge = self.header("www-authenticate").unwrap_or_default();
             let of_proof = challenge.starts_with("DPoP");
             assert!(of_proof || challenge.starts_with("Bearer"), "WWW-Authenticate: {self}");
-            let names_error = challenge.contains(if of_proof { r#"error=""# } else { r#"error="invalid_token""# });
+            let asks_for_claims = code == "interaction_required" && self.json().get("claims").is_some();
+            let error = match (of_proof, asks_for_claims) {
+                (true, _) => r#"error=""#,
+                (false, true) => r#"error="insufficient_claims""#,
+                (false, false) => r#"error="invalid_token""#,
+            };
+            let names_error = challenge.contains(error);
             assert_eq!(names_error, code != "missing_credentials", "{self}");
         }
         if status == 405 {

@@ -24,6 +24,7 @@ pub(crate) const RESOURCE_ID: &str = "/subscriptions/11111111-2222-3333-4444-555
 /// Where the service's first key is.
 pub(crate) const KEY: &str = "azure-kv://my-vault/openai-key";
 const VAULT: &str = "https://vault.azure.net";
+const ON_BEHALF: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One of the servers, by how its paths begin.
@@ -110,6 +111,11 @@ impl Azure {
     /// All answers of one part.
     pub(crate) fn always(&self, part: Part, reply: Reply) {
         lock(&self.state).always.insert(part, reply);
+    }
+
+    /// What [`Azure::always`] said of one part is over.
+    pub(crate) fn never_again(&self, part: Part) {
+        lock(&self.state).always.remove(&part);
     }
 
     /// Tokens are asked for this, in place of Key Vault.
@@ -218,9 +224,17 @@ impl State {
         }
     }
 
+    /// For the application itself, or on behalf of the user whose token is shown with it.
     fn token_of_application(&mut self, request: &Request) -> Reply {
         let scope = format!("{}/.default", self.resource);
-        let mut common = BTreeMap::from([("grant_type", "client_credentials"), ("client_id", CLIENT_ID), ("scope", &scope)]);
+        let users = request.form().get("assertion").cloned();
+        let mut common = BTreeMap::from([("client_id", CLIENT_ID), ("scope", scope.as_str())]);
+        match &users {
+            None => common.extend([("grant_type", "client_credentials")]),
+            Some(token) => {
+                common.extend([("grant_type", ON_BEHALF), ("assertion", token.as_str()), ("requested_token_use", "on_behalf_of")])
+            }
+        }
         let mut with_secret = common.clone();
         with_secret.insert("client_secret", secrets::AZURE_CLIENT_SECRET);
         let form = request.form();

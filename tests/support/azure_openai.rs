@@ -107,6 +107,9 @@ impl Script {
         if request.method == "GET" {
             return Reply::json(200, &json!({"object": "list", "data": [{"id": "gpt-realtime", "object": "model"}]}));
         }
+        if path.starts_with("/openai/v1/realtime/calls/") && path.ends_with("/hangup") {
+            return Reply::json(200, &json!({}));
+        }
         if let Some(reply) = &self.always {
             return reply.clone();
         }

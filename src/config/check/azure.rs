@@ -76,6 +76,16 @@ impl Check<'_> {
         Some(url)
     }
 
+    /// The application proves itself with what is given; a secret where nothing is.
+    pub(super) fn on_behalf(&mut self, key: &str, raw: &RawCredential) -> Option<EntraToken> {
+        let kind = match (&raw.certificate, &raw.federated_token) {
+            (Some(_), _) => EntraKind::ClientCertificate,
+            (None, Some(_)) => EntraKind::WorkloadIdentity,
+            (None, None) => EntraKind::ClientSecret,
+        };
+        self.entra_token(key, kind, raw)
+    }
+
     pub(super) fn entra_token(&mut self, key: &str, kind: EntraKind, raw: &RawCredential) -> Option<EntraToken> {
         let scope = raw.scope.as_deref().unwrap_or(SCOPE);
         let is_scope =

@@ -32,7 +32,20 @@ impl Check<'_> {
         if raw.webrtc_filter.is_some() && listed.iter().all(|name| upstreams.get(name).is_some_and(|it| !it.dialect.is_azure())) {
             self.problem(format!("{key}.webrtc_filter"), "is for upstreams of kind \"azure\"; leave it out");
         }
-        routes.into_iter().collect()
+        let routes: Option<Vec<Route>> = routes.into_iter().collect();
+        self.on_whose_behalf(key, routes.as_deref().unwrap_or_default());
+        routes
+    }
+
+    /// A user whom Azure refuses is not to be served in the service's own name by the next upstream.
+    fn on_whose_behalf(&mut self, key: &str, routes: &[Route]) {
+        let of_users = routes.iter().filter(|route| route.upstream.is_on_behalf()).count();
+        if of_users > 0 && of_users < routes.len() {
+            self.problem(
+                format!("{key}.upstream"),
+                "mixes upstreams with and without on_behalf_of: whom Azure refuses, another would serve; make a profile for each",
+            );
+        }
     }
 
     fn are_upstreams(&mut self, key: &str, listed: &[String], named: &BTreeMap<String, RawUpstream>) {

@@ -67,16 +67,22 @@ impl Check<'_> {
     fn credential(&mut self, key: &str, upstream: UpstreamKind, raw: &RawCredential) -> Option<Credential> {
         self.fields_of_kind(key, upstream, raw);
         match (upstream, raw.kind, raw.kind.entra()) {
+            (UpstreamKind::Azure, CredentialKind::OnBehalfOf, _) => {
+                Some(Credential::OnBehalf(Box::new(self.on_behalf(key, raw)?)))
+            }
+            (UpstreamKind::Openai, CredentialKind::OnBehalfOf, _) => self.not_for_openai(key),
             (_, CredentialKind::ApiKey, _) | (_, _, None) => self.keys(key, upstream, raw).map(Credential::Keys),
             (UpstreamKind::Openai, CredentialKind::WorkloadIdentity, _) => {
                 Some(Credential::Workload(Box::new(self.workload(key, raw)?)))
             }
-            (UpstreamKind::Openai, ..) => {
-                self.problem(format!("{key}.kind"), "is for upstreams of kind \"azure\"; set api_key or workload_identity");
-                None
-            }
+            (UpstreamKind::Openai, ..) => self.not_for_openai(key),
             (UpstreamKind::Azure, _, Some(kind)) => Some(Credential::Entra(Box::new(self.entra_token(key, kind, raw)?))),
         }
+    }
+
+    fn not_for_openai(&mut self, key: &str) -> Option<Credential> {
+        self.problem(format!("{key}.kind"), "is for upstreams of kind \"azure\"; set api_key or workload_identity");
+        None
     }
 
     /// What is given has to be for this kind of credential at this kind of upstream; which way of Entra ID, is looked at there.

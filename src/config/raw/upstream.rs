@@ -80,13 +80,15 @@ pub(crate) enum CredentialKind {
     ClientSecret,
     /// azure: as an application with a certificate and its key.
     ClientCertificate,
+    /// azure: on behalf of each user, whose own access token of Entra ID is traded: Azure sees the user, whose role counts.
+    OnBehalfOf,
 }
 
 impl CredentialKind {
     /// The way to prove oneself to Entra ID that it is for Azure.
     pub(crate) fn entra(self) -> Option<EntraKind> {
         match self {
-            Self::ApiKey => None,
+            Self::ApiKey | Self::OnBehalfOf => None,
             Self::WorkloadIdentity => Some(EntraKind::WorkloadIdentity),
             Self::ManagedIdentity => Some(EntraKind::ManagedIdentity),
             Self::ClientSecret => Some(EntraKind::ClientSecret),
@@ -120,7 +122,8 @@ pub(crate) enum Verify {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCredential {
     /// openai: api_key or workload_identity. azure: api_key, managed_identity, workload_identity,
-    /// client_certificate or client_secret.
+    /// client_certificate, client_secret or
+    /// on_behalf_of.
     pub(crate) kind: CredentialKind,
     /// api_key: references to the permanent keys: the primary, then fallbacks. At most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
