@@ -130,9 +130,8 @@ impl App {
     pub(crate) fn build(config: Config, sources: &Arc<Sources>, more: MoreRoutes) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let (metrics, registry) = Metrics::new(clock.wall());
-        let outbound = Outbound::new()?;
+        let (outbound, tasks) = (Outbound::new()?, Tasks::new(metrics.panics.clone()));
         let upstreams = Shared::all(&config.upstreams, &config.profiles, sources, &outbound, &clock, &metrics)?;
-        let tasks = Tasks::new(metrics.panics.clone());
         let (page, proxies) = (Page::of(&config), Arc::new(Proxies::new(&config.server)));
         let (server, admin, identity) = (config.server, config.admin, config.identity);
         let names = Pseudonymizer::new(&config.pseudonym_key.map_or_else(passing_pseudonym_key, Ok)?)

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api_keys::{KEY, item};
 use crate::support::azure::{Azure, CLIENT_ID, Part, TENANT, aadsts};
 use crate::support::azure_openai::{AzureOpenAi, DEPLOYMENT, missing_role, wrong_key};
 use crate::support::certificate::{Certificate, kept};
@@ -209,14 +210,8 @@ async fn a_token_that_azure_refuses_is_not_used_again() {
 
 #[tokio::test]
 async fn who_has_no_access_token_to_trade_is_told_to_sign_in() {
-    let key = "canary-api-key-0001";
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    let sha256: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let place = Place::with(|_, config| {
-        let keys = format!(r#"[{{ id = "k1", sha256 = "{sha256}" }}]"#);
-        config.set("identity.api_keys.backend.keys", &keys)
-    });
-    let answer = place.service.mint(key).await;
+    let place = Place::with(|_, config| config.set("identity.api_keys.backend.keys", &format!("[{}]", item("k1", KEY, ""))));
+    let answer = place.service.mint(KEY).await;
     answer.expect_problem(401, "invalid_token");
     let told: Value = answer.json();
     assert!(told["detail"].as_str().unwrap().contains("on your behalf"), "{told}");

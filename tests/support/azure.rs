@@ -230,9 +230,13 @@ impl State {
         let users = request.form().get("assertion").cloned();
         let mut common = BTreeMap::from([("client_id", CLIENT_ID), ("scope", scope.as_str())]);
         match &users {
-            None => common.extend([("grant_type", "client_credentials")]),
+            None => drop(common.insert("grant_type", "client_credentials")),
             Some(token) => {
-                common.extend([("grant_type", ON_BEHALF), ("assertion", token.as_str()), ("requested_token_use", "on_behalf_of")])
+                common.extend([
+                    ("grant_type", ON_BEHALF),
+                    ("assertion", token.as_str()),
+                    ("requested_token_use", "on_behalf_of"),
+                ]);
             }
         }
         let mut with_secret = common.clone();
