@@ -160,14 +160,6 @@ pub(crate) struct Presented {
     pub(crate) session: Option<Jar>,
 }
 
-impl Presented {
-    /// The access token of a user whom an issuer vouches for: what can be traded on their behalf.
-    pub(crate) fn assertion(&self, principal: &Principal) -> Option<Secret> {
-        let is_token = self.session.is_none() && principal.identity.starts_with("jwt.");
-        is_token.then(|| Secret::from(self.credential.reveal().to_owned()))
-    }
-}
-
 /// Why callers cannot be authenticated at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -243,6 +235,15 @@ impl Authenticator {
     pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Arc<Principal>, Unauthenticated> {
         let known = self.identify(presented).await;
         self.dpop.held(presented, known)
+    }
+
+    /// The access token of a user whom an issuer vouches for: what can be traded on their behalf.
+    pub(crate) fn assertion(&self, presented: &Presented, principal: &Principal) -> Option<Secret> {
+        let credential = presented.credential.reveal();
+        if presented.session.is_some() {
+            return self.login.as_ref()?.access_token(credential);
+        }
+        principal.identity.starts_with("jwt.").then(|| Secret::from(credential.to_owned()))
     }
 
     /// Whose credential it is, whoever presents it.

@@ -20,6 +20,8 @@ pub(crate) struct Login {
     pub(crate) cookie_keys: Vec<Secret>,
     pub(crate) idle_seconds: u64,
     pub(crate) absolute_seconds: u64,
+    /// An upstream is asked on behalf of users.
+    pub(crate) keeps_access_tokens: bool,
 }
 
 /// How the client proves to the token endpoint who it is.

@@ -143,7 +143,7 @@ impl Issuer {
                 .authorize(&principal, call.door, &call.profile, &wish.ask)
                 .map(|grant| {
                     let is_on_behalf = grant.profile().is_on_behalf();
-                    let assertion = if is_on_behalf { presented.assertion(&principal) } else { None };
+                    let assertion = if is_on_behalf { authenticator.assertion(&presented, &principal) } else { None };
                     (grant, More { retry_of: wish.retry_of, assertion })
                 })
                 .map_err(Refusal::from),

@@ -9,7 +9,7 @@ use crate::api_keys::{KEY, item};
 use crate::support::azure::{Azure, CLIENT_ID, Part, TENANT, aadsts};
 use crate::support::azure_openai::{AzureOpenAi, DEPLOYMENT, missing_role, wrong_key};
 use crate::support::certificate::{Certificate, kept};
-use crate::support::{Answer, Config, Issuer, Reply, Service, eventually, secrets, user};
+use crate::support::{Answer, Browser, Config, Issuer, MINT, Reply, Service, eventually, secrets, user};
 
 /// As Entra ID writes it ("On-Behalf-Of flow", error response).
 const CLAIMS: &str = r#"{"access_token":{"polids":{"essential":true,"values":["9ab03e19-ed42-4168-b6b7-7001fb3e933a"]}}}"#;
@@ -27,7 +27,11 @@ impl Place {
     }
 
     fn with(change: impl FnOnce(&Azure, Config) -> Config) -> Self {
-        let (issuer, entra, resource) = (Issuer::start(), Azure::start(), AzureOpenAi::start());
+        Self::at(Issuer::start(), change)
+    }
+
+    fn at(issuer: Issuer, change: impl FnOnce(&Azure, Config) -> Config) -> Self {
+        let (entra, resource) = (Azure::start(), AzureOpenAi::start());
         entra.gives_tokens_for("https://cognitiveservices.azure.com");
         let config = Config::bare()
             .issuer("main", &issuer.url())
@@ -216,6 +220,68 @@ async fn who_has_no_access_token_to_trade_is_told_to_sign_in() {
     let told: Value = answer.json();
     assert!(told["detail"].as_str().unwrap().contains("on your behalf"), "{told}");
     assert_eq!((place.asked(), place.resource.mints().len()), (0, 0));
+}
+
+/// Signed in at Entra ID, which gives these tokens for the code.
+async fn signed_in<'a>(place: &'a Place, tokens: &Value) -> Browser<'a> {
+    let mut browser = Browser::new(&place.service);
+    let asked = browser.ask().await;
+    let mut answer = tokens.clone();
+    answer["id_token"] = place.issuer.id_token(&asked, "alice").claim("tid", TENANT).build().into();
+    browser.get(&asked.answer(&place.issuer.code_for(&asked, answer))).await.expect(303);
+    browser
+}
+
+fn with_login() -> Place {
+    let issuer = Issuer::start();
+    let url = issuer.url();
+    Place::at(issuer, |_, config| config.login_at(&url).set("identity.login.tenant_claim", r#""tid""#))
+}
+
+fn access_token(number: u32) -> String {
+    format!("{}-{number}", secrets::ACCESS_TOKEN)
+}
+
+fn assertions(place: &Place) -> Vec<String> {
+    place.entra.asked(Part::Entra).iter().map(|asked| asked.form()["assertion"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_browser_that_signed_in_at_entra_id_mints_on_behalf_of_its_user() {
+    let place = with_login();
+    let tokens = json!({"access_token": access_token(1), "token_type": "Bearer", "expires_in": 3600});
+    let mut browser = signed_in(&place, &tokens).await;
+    for _ in 0..3 {
+        browser.post(MINT).await.expect_minted();
+    }
+    assert_eq!(assertions(&place), [access_token(1)]);
+    assert!(place.resource.last().bearer().starts_with("canary-azure-access-token"));
+}
+
+#[tokio::test]
+async fn an_access_token_of_sign_in_that_has_expired_is_replaced_with_the_refresh_token() {
+    let place = with_login();
+    let refresh = |number: u32| format!("{}-{number}", secrets::REFRESH_TOKEN);
+    let tokens = json!({"access_token": access_token(1), "refresh_token": refresh(1), "expires_in": 1});
+    let mut browser = signed_in(&place, &tokens).await;
+    place.issuer.refresh_with(Reply::json(
+        200,
+        &json!({"access_token": access_token(2), "refresh_token": refresh(2), "token_type": "Bearer", "expires_in": 3600}),
+    ));
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    browser.post(MINT).await.expect_minted();
+    browser.post(MINT).await.expect_minted();
+    assert_eq!(assertions(&place), [access_token(2)]);
+}
+
+#[tokio::test]
+async fn a_browser_without_an_access_token_is_told_to_sign_in_and_the_issuer_is_not_asked_each_time() {
+    let place = with_login();
+    let mut browser = signed_in(&place, &json!({"token_type": "Bearer", "expires_in": 3600})).await;
+    for _ in 0..3 {
+        browser.post(MINT).await.expect_problem(401, "invalid_token");
+    }
+    assert_eq!((place.asked(), place.issuer.token_requests().len()), (0, 1));
 }
 
 #[tokio::test]

@@ -42,6 +42,8 @@ pub(crate) mod secrets {
     pub(crate) const WEBHOOK: &str = "Y2FuYXJ5LXdlYmhvb2st";
     /// What every authorization code of the fake issuer begins with.
     pub(crate) const CODE: &str = "canary-authorization-code";
+    /// What every access token that the fake issuer's token endpoint gives begins with.
+    pub(crate) const ACCESS_TOKEN: &str = "canary-access-token";
     /// What every refresh token of the fake issuer begins with.
     pub(crate) const REFRESH_TOKEN: &str = "canary-refresh-token";
     /// What every secret access key, session token and web identity token of AWS begins with.
@@ -147,6 +149,7 @@ impl Canary {
             ("a key of Azure", secrets::AZURE_KEYS),
             ("an assertion for Entra ID", secrets::AZURE_ASSERTION),
             ("a private key", secrets::PRIVATE_KEY),
+            ("an access token of sign-in", secrets::ACCESS_TOKEN),
             ("a refresh token", secrets::REFRESH_TOKEN),
             ("a credential of AWS", secrets::AWS),
             ("a secret of Google", secrets::GOOGLE),

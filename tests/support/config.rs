@@ -142,10 +142,15 @@ impl Config {
 
     /// Browser sign-in at an issuer, over https as browsers believe.
     pub(crate) fn login(self, issuer: &Issuer) -> Self {
+        self.login_at(&issuer.url())
+    }
+
+    /// The same at the issuer of this URL.
+    pub(crate) fn login_at(self, url: &str) -> Self {
         self.env("TEST_LOGIN_SECRET", secrets::LOGIN_SECRET)
             .env("TEST_COOKIE_KEY", secrets::COOKIE_KEY)
             .set("server.public_url", &format!("{PUBLIC_URL:?}"))
-            .set("identity.login.issuer", &format!("{:?}", issuer.url()))
+            .set("identity.login.issuer", &format!("{url:?}"))
             .set("identity.login.client_id", &format!("{CLIENT_ID:?}"))
             .set("identity.login.client_secret", r#""env://TEST_LOGIN_SECRET""#)
             .set("identity.login.cookie_keys", r#"["env://TEST_COOKIE_KEY"]"#)

@@ -3,6 +3,7 @@
 //! A session lives in its cookie and nowhere else, so that every replica knows it. What each replica keeps for itself is which sessions
 //! were signed out there.
 
+mod access;
 mod cookie;
 mod id_token;
 mod provider;
@@ -30,6 +31,7 @@ use crate::domain::ids::Pseudonymizer;
 use crate::domain::secret::Secret;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::Metrics;
+use access::AccessTokens;
 pub(crate) use cookie::{Cookies, Jar};
 use cookie::{Keeping, Purpose, Sealer};
 use id_token::IdTokens;
@@ -46,6 +48,7 @@ const MOST_ENDED: u64 = 100_000;
 pub(crate) struct Login {
     id_tokens: Arc<IdTokens>,
     refreshing: Arc<Refreshing>,
+    access: AccessTokens,
     sealer: Sealer,
     keeping: Keeping,
     lifetime: Lifetime,
@@ -92,8 +95,10 @@ impl Login {
             runtime: Handle::current(),
         };
         let id_tokens = Arc::new(IdTokens { provider: Arc::new(provider), names, clock: clock.clone(), kept });
+        let access = AccessTokens::new(config.keeps_access_tokens);
         Ok(Self {
-            refreshing: Refreshing::new(id_tokens.clone(), clock.clone()),
+            refreshing: Refreshing::new(id_tokens.clone(), access.clone(), clock.clone()),
+            access,
             id_tokens,
             sealer,
             keeping: Keeping { secure: config.public_url.scheme() == "https" },
@@ -131,6 +136,12 @@ impl Login {
     pub(super) async fn authenticate(&self, cookie: &str, jar: &Jar) -> Result<Arc<Principal>, Unauthenticated> {
         let session = self.live(cookie, jar).await?;
         self.principal(&session).map(Arc::new)
+    }
+
+    /// The access token that the issuer gave for this user, where an upstream is asked on their behalf.
+    pub(super) fn access_token(&self, cookie: &str) -> Option<Secret> {
+        let (session, _) = self.open(cookie)?;
+        self.access.get(&session.id)
     }
 
     /// The session, for its own user.

@@ -67,6 +67,7 @@ impl Endpoints {
 /// What the token endpoint gave.
 pub(super) struct Tokens {
     pub(super) id_token: Option<Credential>,
+    pub(super) access_token: Option<Secret>,
     pub(super) refresh_token: Option<Secret>,
     /// Seconds.
     pub(super) expires_in: Option<u64>,
@@ -198,10 +199,11 @@ fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
     value
 }
 
-/// RFC 6749, section 5.1; OpenID Connect Core 1.0, section 3.1.3.3. The access token is for others and not looked at.
+/// RFC 6749, section 5.1; OpenID Connect Core 1.0, section 3.1.3.3. The access token is for others and not looked into.
 #[derive(Deserialize)]
 struct TokenAnswer {
     id_token: Option<String>,
+    access_token: Option<String>,
     refresh_token: Option<String>,
     /// Some issuers write the number as text.
     expires_in: Option<Value>,
@@ -211,6 +213,7 @@ impl From<TokenAnswer> for Tokens {
     fn from(answer: TokenAnswer) -> Self {
         Self {
             id_token: answer.id_token.map(|text| Credential::from(text.as_str())),
+            access_token: answer.access_token.filter(|text| !text.is_empty()).map(Secret::from),
             refresh_token: answer.refresh_token.filter(|text| !text.is_empty()).map(Secret::from),
             expires_in: answer.expires_in.and_then(|seconds| seconds.as_u64().or_else(|| seconds.as_str()?.parse().ok())),
         }

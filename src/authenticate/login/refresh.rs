@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::access::AccessTokens;
 use super::id_token::{IdTokens, Identified, Nonce};
 use super::provider::{NoTokens, Tokens};
 use super::session::{Refresh, Session};
@@ -39,19 +40,21 @@ enum Outcome {
 
 pub(super) struct Refreshing {
     id_tokens: Arc<IdTokens>,
+    access: AccessTokens,
     clock: SharedClock,
     exchanges: Cache<Sha256, watch::Receiver<Option<Outcome>>>,
 }
 
 impl Refreshing {
-    pub(super) fn new(id_tokens: Arc<IdTokens>, clock: SharedClock) -> Arc<Self> {
+    pub(super) fn new(id_tokens: Arc<IdTokens>, access: AccessTokens, clock: SharedClock) -> Arc<Self> {
         let exchanges = Cache::builder().max_capacity(MOST_EXCHANGES).time_to_live(REMEMBERED).build();
-        Arc::new(Self { id_tokens, clock, exchanges })
+        Arc::new(Self { id_tokens, access, clock, exchanges })
     }
 
     /// The session as it is to go on. `Err` when the issuer ended it.
     pub(super) async fn refreshed(self: &Arc<Self>, session: Session) -> Result<Session, Unauthenticated> {
-        let Some(refresh) = session.refresh.as_ref().filter(|refresh| self.clock.unix() >= refresh.due) else {
+        let is_due = |refresh: &&Refresh| self.clock.unix() >= refresh.due || self.access.lacks(&session.id);
+        let Some(refresh) = session.refresh.as_ref().filter(is_due) else {
             return Ok(session);
         };
         // A token that is not replaced is used again, for another exchange.
@@ -87,6 +90,7 @@ impl Refreshing {
             Err(NoTokens::Refused) => return Outcome::Refused,
             Err(NoTokens::Unavailable) => return Outcome::Outage,
         };
+        self.access.keep(&session.id, tokens.access_token.clone(), tokens.expires_in);
         let identified = match &tokens.id_token {
             None => None,
             Some(token) => match self.id_tokens.verify(token, Nonce::IsNotOther(&session.id)).await {

@@ -242,6 +242,7 @@ impl Login {
         }
         let identified = verified?;
         let now = self.clock.unix();
+        self.access.keep(&pending.nonce, tokens.access_token, tokens.expires_in);
         Ok(Session {
             id: pending.nonce.clone(),
             created: now,

@@ -81,8 +81,11 @@ impl Check<'_> {
                 "prod needs a key that turns users into pseudonyms, for example pseudonym_key = \"env://EPHEMINT_PSEUDONYM_KEY\"",
             );
         }
-        let identity = self.identity(&raw.identity, &raw.profiles, server.as_ref());
+        let mut identity = self.identity(&raw.identity, &raw.profiles, server.as_ref());
         let upstreams = self.upstreams(&raw.upstreams);
+        if let Some(login) = &mut identity.login {
+            login.keeps_access_tokens = upstreams.values().any(|upstream| upstream.is_on_behalf());
+        }
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let ceilings = self.ceilings(&raw.limits);
         let webhook = raw.webhooks.openai.as_ref().and_then(|raw| self.openai_webhook(raw));

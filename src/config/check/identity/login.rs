@@ -39,6 +39,8 @@ impl Check<'_> {
             cookie_keys: cookie_keys?,
             idle_seconds,
             absolute_seconds,
+            // Upstreams are looked at later.
+            keeps_access_tokens: false,
         })
     }
 
