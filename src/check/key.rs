@@ -31,7 +31,7 @@ pub(super) fn at_rest(setup: &Setup, upstream: &Upstream, keys: &Keys) -> Vec<Fi
             findings.push(about().warning(&fault::OLD_KEY, &format!("{} days", age / A_DAY)));
         }
         let Some(seen) = setup.seen.get(&key.reference) else { continue };
-        if seen.is_legacy {
+        if seen.is_legacy && !upstream.dialect.is_azure() {
             findings.push(about().warning(&fault::LEGACY_KEY, ""));
         }
         let is_same = |other: &&FirstKey| setup.seen.get(&other.reference).is_some_and(|it| it.fingerprint == seen.fingerprint);

@@ -17,6 +17,7 @@ mod support;
 mod run;
 
 mod answers;
+mod azure;
 mod checked;
 mod command;
 mod environments;
