@@ -119,9 +119,11 @@ fn earliest(turns: &mut [Turn<'_>]) -> Option<Instant> {
     if earliest.is_some() {
         return earliest;
     }
-    let now = Instant::now();
-    let kept = turns.iter_mut().filter(|turn| matches!(turn.next, Next::Last));
-    kept.map(|turn| turn.next = Next::At(now)).count().gt(&0).then_some(now)
+    let (now, mut is_any_left) = (Instant::now(), false);
+    for turn in turns.iter_mut().filter(|turn| matches!(turn.next, Next::Last)) {
+        (turn.next, is_any_left) = (Next::At(now), true);
+    }
+    is_any_left.then_some(now)
 }
 
 impl Turn<'_> {
@@ -219,12 +221,12 @@ impl Turn<'_> {
     ) -> Result<Minted, Failure> {
         let principal = grant.principal();
         let whom = Whom { user: *principal.user(), tenant: principal.tenant().into() };
-        let late = |served: Served| Failure { served, ..Failure::new(Kind::TimedOut, "no answer within the deadline") };
         let settings = &self.endpoint.shared.settings;
+        let late = |kind, served: Served| Failure { served, ..Failure::new(kind, "no answer within the deadline") };
         let key = timeout_at(deadline, on_behalf.key(&whom, carried.assertion)).await;
-        let key = key.unwrap_or_else(|_| Err(late(Served::of(settings))))?;
+        let key = key.unwrap_or_else(|_| Err(late(Kind::NoCredential, Served::of(settings))))?;
         let attempt = timeout_at(deadline, self.endpoint.attempt(grant, self.route, carried.trace, &key)).await;
-        attempt.unwrap_or_else(|_| Err(late(Served::by(settings, &key)))).inspect_err(|failure| {
+        attempt.unwrap_or_else(|_| Err(late(Kind::TimedOut, Served::by(settings, &key)))).inspect_err(|failure| {
             if failure.is_of_key() {
                 on_behalf.forget(&whom, &key);
             }
