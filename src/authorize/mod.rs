@@ -231,31 +231,27 @@ impl Profile {
     /// What is asked for is judged by the session at the first upstream; what differs from that is asked of each.
     fn bodies(&self, ttl: Ttl, asked: &Map<String, Value>) -> Result<Vec<Body>, Forbidden> {
         let Some((first, others)) = self.routes.split_first() else { return Ok(Vec::new()) };
-        match self.rules.shape(&first.session, asked)? {
-            Shaped::AsProfile if ttl == self.ttl => Ok(Vec::new()),
-            Shaped::AsProfile => {
-                let write = |route: &Route| Body::write(&route.upstream.dialect, ttl, &route.written_session);
-                Ok(self.routes.iter().map(write).collect())
-            }
-            Shaped::Changed(session) => {
-                let mut bodies = vec![body(first, ttl, &session)?];
-                let changes = if others.is_empty() { Map::new() } else { self.rules.changes(&first.session, asked) };
-                for route in others {
-                    bodies.push(body(route, ttl, &self.rules.merge(&route.session, &changes)?)?);
-                }
-                Ok(bodies)
-            }
+        let shaped = self.rules.shape(&first.session, asked)?;
+        let changes = if others.is_empty() { Map::new() } else { self.rules.changes(&first.session, asked) };
+        if shaped == Shaped::AsProfile && changes.is_empty() && ttl == self.ttl {
+            return Ok(Vec::new());
         }
+        let mut bodies = vec![body(first, ttl, shaped)?];
+        for route in others {
+            bodies.push(body(route, ttl, self.rules.shape(&route.session, &changes)?)?);
+        }
+        Ok(bodies)
     }
 }
 
-/// `session` is JSON text.
-fn body(route: &Route, ttl: Ttl, session: &str) -> Result<Body, Forbidden> {
+fn body(route: &Route, ttl: Ttl, shaped: Shaped) -> Result<Body, Forbidden> {
     let dialect = &route.upstream.dialect;
-    if !dialect.is_preview() {
-        return Ok(Body::write(dialect, ttl, session));
-    }
-    let session = serde_json::from_str(session).map_err(|_| session::unwritable())?;
+    let text = match shaped {
+        Shaped::AsProfile => return Ok(Body::write(dialect, ttl, &route.written_session)),
+        Shaped::Changed(text) if dialect.is_preview() => text,
+        Shaped::Changed(text) => return Ok(Body::write(dialect, ttl, &text)),
+    };
+    let session = serde_json::from_str(&text).map_err(|_| session::unwritable())?;
     let flat = flat(&session).map_err(|pointer| Forbidden::Field { pointer, other_value_allowed: true })?;
     Ok(Body::write(dialect, ttl, &Value::Object(flat).to_string()))
 }

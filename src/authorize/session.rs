@@ -24,6 +24,15 @@ enum Values {
     OneOf(Vec<Value>),
 }
 
+impl Values {
+    fn hold(&self, asked: &Value) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(allowed) => allowed.iter().any(|value| same(value, asked)),
+        }
+    }
+}
+
 /// The session that goes upstream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shaped {
@@ -55,21 +64,19 @@ impl Rules {
         if !changed {
             return Ok(Shaped::AsProfile);
         }
-        self.merge(profile, asked).map(Shaped::Changed)
+        let text = serde_json::to_string(&Merged { rules: Some(self), base: Some(profile), asked }).map_err(|_| unwritable())?;
+        Ok(Shaped::Changed(text))
     }
 
-    /// The profile's session with what is asked for, which was judged before, laid over it: JSON text.
-    pub(super) fn merge(&self, profile: &Map<String, Value>, asked: &Map<String, Value>) -> Result<String, Forbidden> {
-        serde_json::to_string(&Merged { rules: Some(self), base: Some(profile), asked }).map_err(|_| unwritable())
-    }
-
-    /// What is asked for, without what the profile says itself.
+    /// What is asked for, without what the profile says itself and the client may not set: that is not asked for elsewhere.
     pub(super) fn changes(&self, profile: &Map<String, Value>, asked: &Map<String, Value>) -> Map<String, Value> {
         let (nothing, mut changes) = (Self::default(), Map::new());
-        for (key, asked) in asked.iter().filter(|(key, asked)| profile.get(*key).is_none_or(|own| !same(own, asked))) {
-            let rules = self.below.get(key).unwrap_or(&nothing);
-            let change = match (profile.get(key), asked) {
-                (Some(Value::Object(own)), Value::Object(inside)) if rules.here.is_none() => rules.changes(own, inside).into(),
+        for (key, asked) in asked {
+            let (own, rules) = (profile.get(key), self.below.get(key).unwrap_or(&nothing));
+            let change = match (own, asked) {
+                _ if rules.here.as_ref().is_some_and(|values| values.hold(asked)) => asked.clone(),
+                (Some(Value::Object(own)), Value::Object(inside)) => rules.changes(own, inside).into(),
+                (Some(own), asked) if same(own, asked) => continue,
                 _ => asked.clone(),
             };
             changes.insert(key.clone(), change);
@@ -86,9 +93,8 @@ impl Rules {
             return Ok(false);
         }
         let verdict = match (rule.and_then(|rule| rule.here.as_ref()), asked) {
-            (Some(Values::Any), _) => Ok(true),
-            (Some(Values::OneOf(allowed)), _) if allowed.iter().any(|value| same(value, asked)) => Ok(true),
-            (Some(Values::OneOf(_)), _) => Err(Forbidden::Field { pointer: pointer(path), other_value_allowed: true }),
+            (Some(values), _) if values.hold(asked) => Ok(true),
+            (Some(_), _) => Err(Forbidden::Field { pointer: pointer(path), other_value_allowed: true }),
             (None, Value::Object(fields)) if own.is_none_or(Value::is_object) && (own.is_some() || rule.is_some()) => {
                 let nothing = Self::default();
                 let mut changed = false;

@@ -37,6 +37,7 @@ fn blamed(blame: Blame) -> &'static Fault {
         Blame::Network => &fault::AZURE_NETWORK,
         Blame::Deployment => &fault::AZURE_DEPLOYMENT,
         Blame::Path => &fault::AZURE_PATH,
+        Blame::Token => &fault::AZURE_TOKEN,
     }
 }
 

@@ -74,6 +74,7 @@ faults! {
     AZURE_KEY: "the key is not of this resource, or the resource is another one than meant" => "Copy key 1 or key 2 of the resource that base_url names; Azure does not say which of the two is wrong.";
     AZURE_ROLE: "the identity may not use the resource" => "Give it the role \"Cognitive Services OpenAI User\" on the resource and wait some minutes; Contributor does not let it mint.";
     AZURE_TENANT: "the identity is of another tenant than the resource" => "Set tenant_id to the resource's tenant and use an application of it.";
+    AZURE_TOKEN: "the resource does not accept the access token" => "Compare scope with the resource's cloud, for example https://cognitiveservices.azure.com/.default, and authority with the identity's.";
     AZURE_KEYS_OFF: "the resource takes no keys" => "Use a credential of Entra ID (managed_identity and its like), or switch local authentication on at the resource.";
     AZURE_NETWORK: "the resource's network rules refuse this machine" => "Allow the address that this machine's requests leave by, or reach the resource by its private endpoint.";
     AZURE_DEPLOYMENT: "the resource has no such deployment" => "Write the deployment's name as model in the upstream's session; one that was made just now takes up to five minutes.";

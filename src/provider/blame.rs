@@ -13,10 +13,12 @@ pub(crate) enum Blame {
     Network,
     Deployment,
     Path,
+    Token,
 }
 
 /// Parts of messages, in lower case, and codes.
-const SIGNS: [(&str, Blame); 10] = [
+const SIGNS: [(&str, Blame); 11] = [
+    ("access token is missing, invalid, audience is incorrect", Blame::Token),
     ("invalid subscription key or wrong api endpoint", Blame::KeyOrEndpoint),
     ("principal does not have access", Blame::Role),
     ("lacks the required data action", Blame::Role),
@@ -53,6 +55,7 @@ impl Blame {
             Self::Network => "network",
             Self::Deployment => "deployment",
             Self::Path => "path",
+            Self::Token => "token",
         }
     }
 
@@ -67,6 +70,9 @@ impl Blame {
             Self::KeysOff => "the resource takes no keys; use a credential of Entra ID",
             Self::Network => "the resource's network rules refuse this address; allow it, or use a private endpoint",
             Self::Deployment => "no such deployment at the resource; one that was made just now takes up to five minutes",
+            Self::Token => {
+                "the access token does not do, or has ended: look at scope, and whether authority is of the resource's cloud"
+            }
             Self::Path => {
                 "nothing is at this path; base_url ends in /openai/v1, and api_version has to be one that the resource has"
             }
@@ -75,6 +81,11 @@ impl Blame {
 
     /// Whether it speaks against the credential itself, so that another one is worth a try.
     pub(super) fn is_of_key(self) -> bool {
-        matches!(self, Self::KeyOrEndpoint | Self::KeysOff)
+        matches!(self, Self::KeyOrEndpoint | Self::KeysOff | Self::Token)
+    }
+
+    /// Whether it concerns everything that is asked of the resource.
+    pub(super) fn is_of_all(self) -> bool {
+        matches!(self, Self::Role | Self::Tenant | Self::KeysOff | Self::Network)
     }
 }

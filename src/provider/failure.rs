@@ -162,7 +162,7 @@ impl Failure {
     /// Whether it lies with the upstream or the way to it, so that another upstream may serve; otherwise with what was asked for.
     pub(super) fn is_of_upstream(&self) -> bool {
         match self.kind {
-            Kind::Rejected => matches!(self.blame, Some(Blame::Deployment | Blame::Path)),
+            Kind::Rejected => self.blame.is_some(),
             Kind::Interaction | Kind::UserRefused => false,
             _ => true,
         }
@@ -190,14 +190,18 @@ pub(super) struct UpstreamError {
     message: Value,
 }
 
+/// Azure's gateway puts the message at the top.
 #[derive(Deserialize)]
 struct ErrorBody {
-    error: UpstreamError,
+    error: Option<UpstreamError>,
+    #[serde(default)]
+    message: Value,
 }
 
 impl UpstreamError {
     pub(super) fn read(body: &[u8]) -> Self {
-        serde_json::from_slice::<ErrorBody>(body).map(|body| body.error).unwrap_or_default()
+        let Ok(ErrorBody { error, message }) = serde_json::from_slice(body) else { return Self::default() };
+        error.unwrap_or(Self { message, ..Self::default() })
     }
 
     fn is(&self, name: &str) -> bool {

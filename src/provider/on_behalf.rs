@@ -1,7 +1,7 @@
 //! Access tokens on behalf of users: one for each user and tenant, kept until it expires, and renewed ahead of that while the user mints.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -26,6 +26,8 @@ const MARGIN: u64 = 60;
 const AGAIN: u64 = 30;
 /// For how long Entra ID's no to a user's token is believed.
 const BELIEVED: Duration = Duration::from_secs(10);
+/// No token is believed to live longer. Seconds.
+const LONGEST: u64 = 172_800;
 
 /// All tokens on behalf of users at one upstream.
 pub(super) struct OnBehalf {
@@ -57,7 +59,15 @@ struct User {
     held: ArcSwapOption<Held>,
     /// Whoever holds it asks, for all who wait for it.
     turn: Arc<Mutex<()>>,
-    refused: StdMutex<Option<Refused>>,
+    misfortune: StdMutex<Misfortune>,
+}
+
+/// What went wrong for a user, so that nobody asks for them again and again.
+#[derive(Default)]
+struct Misfortune {
+    refused: Option<Refused>,
+    /// Failures since the last mint, but for those that are the user's.
+    count: u32,
 }
 
 struct Held {
@@ -67,9 +77,10 @@ struct Held {
     good_until: u64,
 }
 
-/// Entra ID said no to this very token of the user.
+/// What everybody who comes for the user is told for a while.
 struct Refused {
-    assertion: Sha256,
+    /// The user's token that Entra ID said no to. Absent: it is not about that.
+    assertion: Option<Sha256>,
     /// Steady time.
     until: Duration,
     failure: Failure,
@@ -116,12 +127,7 @@ impl OnBehalf {
         if let Some(failure) = user.refusal(&digest, self.clock.steady()) {
             return Err(failure);
         }
-        self.ask(&user, whom, assertion).await.inspect_err(|failure| {
-            if !failure.retryable {
-                let until = self.clock.steady() + BELIEVED;
-                user.remember(Refused { assertion: digest, until, failure: failure.clone() });
-            }
-        })
+        self.ask(&user, whom, assertion).await.inspect_err(|failure| user.remember(failure, digest, self.clock.steady()))
     }
 
     /// The credential that speaks for a user who is not here, as long as there is one.
@@ -130,28 +136,44 @@ impl OnBehalf {
         (self.clock.unix() < held.good_until).then(|| held.key.clone())
     }
 
-    /// Azure does not take it (any more).
-    pub(super) fn forget(&self, whom: &Whom, key: &Arc<Key>) {
-        if let Some(user) = self.users.get(whom)
-            && user.held.load().as_ref().is_some_and(|held| Arc::ptr_eq(&held.key, key))
-        {
+    /// Azure does not take it (any more). The first time, a new one is asked for at once.
+    pub(super) fn forget(&self, whom: &Whom, key: &Arc<Key>, failure: &Failure) {
+        let Some(user) = self.users.get(whom) else { return };
+        if user.held.load().as_ref().is_some_and(|held| Arc::ptr_eq(&held.key, key)) {
             user.held.store(None);
+            let mut misfortune = user.misfortune();
+            let until = self.clock.steady() + pause(misfortune.count);
+            misfortune.count += 1;
+            misfortune.refused = Some(Refused { assertion: None, until, failure: failure.clone() });
         }
     }
 
-    /// While the token of before goes on.
+    /// Azure has minted for the user.
+    pub(super) fn accepted(&self, whom: &Whom) {
+        if let Some(user) = self.users.get(whom) {
+            *user.misfortune() = Misfortune::default();
+        }
+    }
+
+    /// While the token of before goes on, unless it is the user who is refused.
     fn renew_beside(self: &Arc<Self>, user: Arc<User>, turn: OwnedMutexGuard<()>, whom: &Whom, assertion: &Secret) {
         let (on_behalf, whom, assertion) = (self.clone(), whom.clone(), assertion.clone());
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(failure) = on_behalf.ask(&user, &whom, &assertion).await {
-                let upstream = on_behalf.settings.name.as_str();
-                tracing::warn!(upstream, cause = failure.cause, "a token on behalf of a user is not renewed yet");
+            let before = user.held.load_full();
+            let Err(failure) = on_behalf.ask(&user, &whom, &assertion).await else { return };
+            let upstream = on_behalf.settings.name.as_str();
+            tracing::warn!(upstream, cause = failure.cause, "a token on behalf of a user is not renewed");
+            let after = if matches!(failure.kind, Kind::Interaction | Kind::UserRefused) {
+                let digest = Sha256::of(assertion.reveal().as_bytes());
+                user.remember(&failure, digest, on_behalf.clock.steady());
+                None
+            } else {
                 let renewed_from = on_behalf.clock.unix() + AGAIN;
-                if let Some(held) = user.held.load_full() {
-                    user.held.store(Some(Arc::new(Held { key: held.key.clone(), renewed_from, good_until: held.good_until })));
-                }
-            }
+                before.as_ref().map(|held| Held { key: held.key.clone(), renewed_from, good_until: held.good_until })
+            };
+            // Unless it was forgotten meanwhile.
+            user.held.compare_and_swap(&before, after.map(Arc::new));
         });
     }
 
@@ -159,10 +181,11 @@ impl OnBehalf {
         let tenant = Some(&*whom.tenant).filter(|tenant| !self.has_one_tenant && !tenant.is_empty());
         let granted = self.identity.on_behalf(&self.scope, assertion, tenant).await.map_err(|not| self.refused(not))?;
         let now = self.clock.unix();
-        let lifetime = granted.lifetime(now).as_secs();
+        let lifetime = granted.lifetime(now).as_secs().min(LONGEST);
         let key = Key::new(&self.settings, granted.token(), Some(now + lifetime));
         let key = key.ok_or_else(|| self.failure(Kind::NoCredential, "Entra ID gave a token that cannot be sent in a header"))?;
-        let (good_until, half) = (now + lifetime.saturating_sub(MARGIN), lifetime / 2);
+        let usable = lifetime.saturating_sub(MARGIN);
+        let (good_until, half) = (now + usable, usable / 2);
         let renewed_from = now + half - half.min(fastrand::u64(0..=half / 10));
         user.held.store(Some(Arc::new(Held { key: key.clone(), renewed_from, good_until })));
         Ok(key)
@@ -186,12 +209,30 @@ impl OnBehalf {
 }
 
 impl User {
-    fn refusal(&self, assertion: &Sha256, now: Duration) -> Option<Failure> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.as_ref().filter(|it| it.assertion == *assertion && now < it.until).map(|it| it.failure.clone())
+    fn misfortune(&self) -> MutexGuard<'_, Misfortune> {
+        self.misfortune.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, refused: Refused) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+    fn refusal(&self, assertion: &Sha256, now: Duration) -> Option<Failure> {
+        let misfortune = self.misfortune();
+        let is_about = |it: &&Refused| it.assertion.is_none_or(|refused| refused == *assertion) && now < it.until;
+        misfortune.refused.as_ref().filter(is_about).map(|it| it.failure.clone())
     }
+
+    fn remember(&self, failure: &Failure, assertion: Sha256, now: Duration) {
+        let mut misfortune = self.misfortune();
+        let is_of_user = matches!(failure.kind, Kind::Interaction | Kind::UserRefused);
+        let (assertion, wait) = if is_of_user {
+            (Some(assertion), BELIEVED)
+        } else {
+            misfortune.count += 1;
+            (None, pause(misfortune.count))
+        };
+        misfortune.refused = Some(Refused { assertion, until: now + wait, failure: failure.clone() });
+    }
+}
+
+/// After so many failures before this one: none, then one second, three, seven, up to a minute.
+fn pause(before: u32) -> Duration {
+    Duration::from_secs((1 << before.min(6)) - 1)
 }

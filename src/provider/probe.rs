@@ -125,7 +125,7 @@ impl Probe {
                 request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body.to_string())
             }
         };
-        Ok(self.read(request.send().await?, question).await)
+        Ok(self.read(request.send().await?, question, dialect.is_azure()).await)
     }
 
     /// Whether the key can be used, as far as a question can tell.
@@ -136,7 +136,7 @@ impl Probe {
         }
     }
 
-    async fn read(&self, answer: Response, question: &Question) -> Probed {
+    async fn read(&self, answer: Response, question: &Question, is_azure: bool) -> Probed {
         let (status, ahead) = (answer.status(), self.ahead(answer.headers()));
         let body = outbound::body(reqwest::Body::from(answer), MAX_ANSWER).await.unwrap_or_default();
         let listed = matches!(question, Question::Models) && status.is_success();
@@ -147,7 +147,7 @@ impl Probe {
             status,
             code: error.name(),
             phrase: error.phrase(),
-            blame: error.blame(),
+            blame: error.blame().filter(|_| is_azure),
             models: models.unwrap_or_default(),
             ahead,
         }

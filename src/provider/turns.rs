@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::blame::Blame;
 use super::endpoint::Endpoint;
 use super::key::Key;
 use super::on_behalf::{OnBehalf, Whom};
@@ -33,13 +34,13 @@ pub(super) async fn mint(
     metrics: &Metrics,
 ) -> Result<Minted, Failure> {
     let mut turns = turns(endpoints);
-    let minted = rounds(&mut turns, grant, carried, metrics).await;
+    let outcome = rounds(&mut turns, grant, carried, metrics).await;
     for turn in &turns {
         if let (Some(start), Some(end)) = (turn.started, turn.ended) {
             turn.endpoint.duration.observe((end - start).as_secs_f64());
         }
     }
-    minted.ok_or_else(|| told(turns))
+    outcome.map_err(|decisive| told(turns, decisive))
 }
 
 /// One upstream's part in a mint.
@@ -50,6 +51,8 @@ struct Turn<'a> {
     key: Option<Arc<Key>>,
     refused: Vec<Arc<Key>>,
     attempts: u32,
+    /// What its own attempts, and pauses between them, leave of the upstream's deadline.
+    left: Duration,
     started: Option<Instant>,
     ended: Option<Instant>,
     next: Next,
@@ -58,7 +61,7 @@ struct Turn<'a> {
 }
 
 /// When a turn's next attempt is due.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Next {
     At(Instant),
     /// When all others have failed for good: it is known to serve nobody.
@@ -66,78 +69,119 @@ enum Next {
     Never,
 }
 
+/// How much is done for an attempt.
+#[derive(Clone, Copy, PartialEq)]
+enum Care {
+    /// Others may serve: nobody waits for a credential here.
+    Brief,
+    /// There is nobody else: a credential that is just being replaced is waited for.
+    Patient,
+}
+
 /// Where some can serve, the others are kept for the end; where none can, all are tried all the same.
 fn turns<'a>(endpoints: &[&'a Endpoint]) -> Vec<Turn<'a>> {
     let at_once = Next::At(Instant::now());
-    // Of an upstream that is given a trial, the trial is this mint: so nobody looks further.
-    let first = (endpoints.len() > 1).then(|| endpoints.iter().position(|it| it.shared.serves(it.clock.steady()))).flatten();
-    let next = |route: usize, endpoint: &Endpoint| match first {
-        Some(first) if route != first && (route < first || !endpoint.shared.would_serve(endpoint.clock.steady())) => Next::Last,
-        _ => at_once,
-    };
+    let can_serve = |endpoint: &Endpoint| endpoint.shared.would_serve(endpoint.clock.steady());
+    let is_any = endpoints.len() > 1 && endpoints.iter().any(|endpoint| can_serve(endpoint));
     let turn = |(route, endpoint): (usize, &&'a Endpoint)| Turn {
         endpoint,
         route,
         key: None,
         refused: Vec::new(),
         attempts: 0,
+        left: endpoint.shared.settings.timeout,
         started: None,
         ended: None,
-        next: next(route, endpoint),
+        next: if is_any && !can_serve(endpoint) { Next::Last } else { at_once },
         failure: None,
     };
     endpoints.iter().enumerate().map(turn).collect()
 }
 
-/// `None`: every turn has its failure, but those that none of the others left anything to do.
-async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, carried: Carried<'_>, metrics: &Metrics) -> Option<Minted> {
+/// The index of the turn whose failure counts is where a mint was refused for what was asked for.
+async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, carried: Carried<'_>, metrics: &Metrics) -> Result<Minted, Option<usize>> {
     let is_alone = turns.len() == 1;
-    while let Some(due) = earliest(turns) {
+    let care = if is_alone { Care::Patient } else { Care::Brief };
+    // Turns that were kept for the end are not asked whether they can serve.
+    let (mut is_end, mut is_begun) = (is_alone, false);
+    while let Some(due) = earliest(turns, &mut is_end) {
         if due > Instant::now() {
             sleep_until(due).await;
         }
-        for turn in turns.iter_mut().filter(|turn| matches!(turn.next, Next::At(at) if at <= Instant::now())) {
-            let failure = match turn.attempt(grant, carried, is_alone).await {
-                Ok(minted) => return Some(minted),
+        for (index, turn) in turns.iter_mut().enumerate() {
+            if !matches!(turn.next, Next::At(at) if at <= Instant::now()) {
+                continue;
+            }
+            let shared = &turn.endpoint.shared;
+            // Of an upstream that is open, the one that is let through is the trial.
+            if turn.attempts == 0 && !shared.serves(turn.endpoint.clock.steady()) && !is_end {
+                turn.next = Next::Last;
+                continue;
+            }
+            if turn.attempts == 0 && std::mem::replace(&mut is_begun, true) {
+                metrics.upstream_failovers.get_or_create(&label(&shared.settings)).inc();
+            }
+            let failure = match turn.attempt(grant, carried, care).await {
+                Ok(minted) => return Ok(minted),
                 Err(failure) => failure,
             };
             turn.tell(&failure, is_alone, metrics);
-            let is_over = !failure.is_of_upstream() && matches!(turn.next, Next::Never);
+            let is_over = !failure.is_of_upstream() && turn.next == Next::Never;
             turn.failure = Some(failure);
             if is_over {
-                return None;
+                return Err(Some(index));
             }
         }
     }
-    None
+    if is_alone { Err(None) } else { patiently(turns, grant, carried).await }
+}
+
+/// All have failed. Where that was for a credential, its secret may just have been replaced.
+async fn patiently(turns: &mut [Turn<'_>], grant: &Grant, carried: Carried<'_>) -> Result<Minted, Option<usize>> {
+    for turn in turns.iter_mut().filter(|turn| turn.lacks_credential()) {
+        match turn.attempt(grant, carried, Care::Patient).await {
+            Ok(minted) => return Ok(minted),
+            Err(failure) => turn.failure = Some(failure),
+        }
+    }
+    Err(None)
 }
 
 /// When the next attempt is due. Turns that were kept for the end are due when there is no other.
-fn earliest(turns: &mut [Turn<'_>]) -> Option<Instant> {
+fn earliest(turns: &mut [Turn<'_>], is_end: &mut bool) -> Option<Instant> {
     let due = |turn: &Turn<'_>| if let Next::At(at) = turn.next { Some(at) } else { None };
     let earliest = turns.iter().filter_map(due).min();
     if earliest.is_some() {
         return earliest;
     }
-    let (now, mut is_any_left) = (Instant::now(), false);
-    for turn in turns.iter_mut().filter(|turn| matches!(turn.next, Next::Last)) {
-        (turn.next, is_any_left) = (Next::At(now), true);
+    let now = Instant::now();
+    *is_end = true;
+    for turn in turns.iter_mut().filter(|turn| turn.next == Next::Last) {
+        turn.next = Next::At(now);
     }
-    is_any_left.then_some(now)
+    turns.iter().filter_map(due).min()
 }
 
 impl Turn<'_> {
-    /// One attempt, with as many credentials as are refused on the way. All attempts together end within the upstream's deadline.
-    async fn attempt(&mut self, grant: &Grant, carried: Carried<'_>, is_alone: bool) -> Result<Minted, Failure> {
-        let start = *self.started.get_or_insert_with(Instant::now);
-        let deadline = start + self.endpoint.shared.settings.timeout;
+    fn lacks_credential(&self) -> bool {
+        let lacks = |failure: &Failure| failure.is_of_key() || failure.kind == Kind::NoCredential;
+        self.endpoint.shared.on_behalf.is_none() && !self.left.is_zero() && self.failure.as_ref().is_some_and(lacks)
+    }
+
+    /// One attempt, with as many credentials as are refused on the way. All attempts together, and the pauses between them, take no longer
+    /// than the upstream's deadline.
+    async fn attempt(&mut self, grant: &Grant, carried: Carried<'_>, care: Care) -> Result<Minted, Failure> {
+        let start = Instant::now();
+        self.started.get_or_insert(start);
         self.next = Next::Never;
         if self.attempts > 0 {
             self.endpoint.retries.inc();
         }
         self.attempts += 1;
-        let outcome = self.with_any_key(grant, carried, deadline, is_alone).await;
-        self.ended = Some(Instant::now());
+        let outcome = self.with_any_key(grant, carried, start + self.left, care).await;
+        let end = Instant::now();
+        self.ended = Some(end);
+        self.left = self.left.saturating_sub(end - start);
         self.endpoint.shared.heard(&outcome, self.endpoint.clock.steady());
         let failure = match outcome {
             Ok(minted) => return Ok(minted),
@@ -145,8 +189,9 @@ impl Turn<'_> {
         };
         if failure.retryable && self.attempts < self.endpoint.shared.settings.max_attempts {
             let pause = failure.retry_after.unwrap_or_else(|| retry::backoff(self.attempts));
-            let due = Instant::now() + pause;
-            self.next = if due < deadline { Next::At(due) } else { Next::Never };
+            if let Some(left) = self.left.checked_sub(pause).filter(|left| !left.is_zero()) {
+                (self.left, self.next) = (left, Next::At(end + pause));
+            }
         }
         Err(failure)
     }
@@ -157,7 +202,6 @@ impl Turn<'_> {
         metrics.upstream_failures.get_or_create(&labels).inc();
         let is_tried_again = matches!(self.next, Next::At(_));
         if !is_alone {
-            metrics.upstream_failovers.get_or_create(&label(settings)).inc();
             tracing::info!(upstream = settings.name, cause, is_tried_again, "an upstream did not mint");
         } else if is_tried_again {
             tracing::info!(upstream = settings.name, cause, attempt = self.attempts, "the mint is tried again");
@@ -169,7 +213,7 @@ impl Turn<'_> {
         grant: &Grant,
         carried: Carried<'_>,
         deadline: Instant,
-        is_alone: bool,
+        care: Care,
     ) -> Result<Minted, Failure> {
         if let Some(on_behalf) = &self.endpoint.shared.on_behalf {
             return self.on_behalf(on_behalf, grant, carried, deadline).await;
@@ -177,7 +221,7 @@ impl Turn<'_> {
         let (settings, ring) = (&self.endpoint.shared.settings, &self.endpoint.shared.ring);
         let mut key = match self.key.take().or_else(|| ring.pick(&[])) {
             Some(key) => key,
-            None => self.first(deadline, is_alone).await?,
+            None => self.first(deadline, care).await?,
         };
         loop {
             let attempt = self.endpoint.attempt(grant, self.route, carried.trace, &key);
@@ -201,7 +245,7 @@ impl Turn<'_> {
             };
             if goes_on {
                 self.refused.push(key.clone());
-                if let Some(next) = self.next(&failure, deadline, is_alone).await {
+                if let Some(next) = self.next(&failure, deadline, care).await {
                     key = next;
                     continue;
                 }
@@ -226,17 +270,18 @@ impl Turn<'_> {
         let key = timeout_at(deadline, on_behalf.key(&whom, carried.assertion)).await;
         let key = key.unwrap_or_else(|_| Err(late(Kind::NoCredential, Served::of(settings))))?;
         let attempt = timeout_at(deadline, self.endpoint.attempt(grant, self.route, carried.trace, &key)).await;
-        attempt.unwrap_or_else(|_| Err(late(Kind::TimedOut, Served::by(settings, &key)))).inspect_err(|failure| {
+        let outcome = attempt.unwrap_or_else(|_| Err(late(Kind::TimedOut, Served::by(settings, &key))));
+        outcome.inspect(|_| on_behalf.accepted(&whom)).inspect_err(|failure| {
             if failure.is_of_key() {
-                on_behalf.forget(&whom, &key);
+                on_behalf.forget(&whom, &key, failure);
             }
         })
     }
 
-    async fn first(&self, deadline: Instant, is_alone: bool) -> Result<Arc<Key>, Failure> {
+    async fn first(&self, deadline: Instant, care: Care) -> Result<Arc<Key>, Failure> {
         let shared = &self.endpoint.shared;
         // Where another upstream can serve, nobody waits for this one's credential.
-        let key = if is_alone { shared.ring.renewed(&[], deadline).await } else { None };
+        let key = if care == Care::Patient { shared.ring.renewed(&[], deadline).await } else { None };
         key.ok_or_else(|| {
             let failure = Failure::new(Kind::NoCredential, "there is no credential for the upstream right now");
             Failure { served: Served::of(&shared.settings), ..failure }
@@ -245,10 +290,10 @@ impl Turn<'_> {
 
     /// Another credential, in place of the last of those refused. When none is left, one of their secrets may just have been replaced: that
     /// is worth a moment.
-    async fn next(&self, failure: &Failure, deadline: Instant, is_alone: bool) -> Option<Arc<Key>> {
+    async fn next(&self, failure: &Failure, deadline: Instant, care: Care) -> Option<Arc<Key>> {
         let (ring, refused) = (&self.endpoint.shared.ring, self.refused.as_slice());
         match ring.pick(refused) {
-            None if failure.kind == Kind::AuthFailed && is_alone => {
+            None if failure.kind == Kind::AuthFailed && care == Care::Patient => {
                 ring.renewed(refused, deadline).await.or_else(|| ring.last_resort(refused))
             }
             next => next,
@@ -257,17 +302,20 @@ impl Turn<'_> {
 }
 
 /// What callers are told: what may pass goes before what only a person can mend. The cause names all upstreams that were tried.
-fn told(turns: Vec<Turn<'_>>) -> Failure {
+fn told(turns: Vec<Turn<'_>>, decisive: Option<usize>) -> Failure {
     let is_alone = turns.len() == 1;
     let passes = |failure: &Failure| matches!(failure.kind, Kind::RateLimited | Kind::Unavailable | Kind::TimedOut);
-    let (mut causes, mut failures) = (Vec::new(), Vec::new());
-    for Turn { endpoint, failure, .. } in turns {
+    let (mut causes, mut failures, mut first) = (Vec::new(), Vec::new(), None);
+    for (index, Turn { endpoint, failure, .. }) in turns.into_iter().enumerate() {
         if let Some(failure) = failure {
+            if decisive == Some(index) {
+                first = Some(failures.len());
+            }
             causes.push(format!("{}: {}", endpoint.shared.settings.name, failure.cause));
             failures.push(failure);
         }
     }
-    let at = failures.iter().position(passes).unwrap_or_else(|| failures.len().saturating_sub(1));
+    let at = first.or_else(|| failures.iter().position(passes)).unwrap_or_else(|| failures.len().saturating_sub(1));
     let failure = failures.into_iter().nth(at);
     let failure = failure.unwrap_or_else(|| Failure::new(Kind::Unavailable, "the profile has no upstream"));
     if is_alone { failure } else { Failure { cause: causes.join("; "), ..failure } }
@@ -303,17 +351,18 @@ impl Shared {
                     }
                     return;
                 }
-                // Where users have credentials of their own, one's refusal says nothing of the others.
-                Kind::PermissionDenied | Kind::AuthFailed if self.on_behalf.is_some() => {}
-                Kind::RateLimited | Kind::Billing | Kind::PermissionDenied => {
+                Kind::RateLimited | Kind::Billing | Kind::Malformed => {
                     self.breaker.rest(now, failure.retry_after.unwrap_or(REST));
                 }
-                // An identity without the role: no credential rests for that.
-                Kind::AuthFailed if !failure.is_of_key() => self.breaker.rest(now, REST),
-                Kind::AuthFailed | Kind::Rejected | Kind::Malformed => {}
+                // Whatever else is refused may have to do with this profile, or this user.
+                Kind::AuthFailed | Kind::PermissionDenied | Kind::Rejected => {
+                    if self.on_behalf.is_none() && failure.blame.is_some_and(Blame::is_of_all) {
+                        self.breaker.rest(now, REST);
+                    }
+                }
             }
         }
-        if self.breaker.answered() {
+        if self.breaker.answered(now) {
             self.open.set(0);
             tracing::warn!(upstream = name, "the upstream answers again");
         }

@@ -93,7 +93,6 @@ pub(crate) struct Metrics {
     pub(crate) upstream_duration: Family<UpstreamLabel, Histogram>,
     pub(crate) upstream_retries: Family<UpstreamLabel, Counter>,
     pub(crate) upstream_failures: Family<FailureLabels, Counter>,
-    /// Of profiles that have others beside it.
     pub(crate) upstream_failovers: Family<UpstreamLabel, Counter>,
     /// 1 while its breaker is open.
     pub(crate) upstream_open: Family<UpstreamLabel, Gauge>,
@@ -168,7 +167,7 @@ impl Metrics {
         registry.register("upstream_failures", "Attempts that an upstream did not serve", self.upstream_failures.clone());
         registry.register(
             "upstream_failovers",
-            "Attempts that an upstream did not serve, and that others could",
+            "Mints that went on to this upstream, because those before it did not serve",
             self.upstream_failovers.clone(),
         );
         registry.register("upstream_open", "1 while others serve in the upstream's place", self.upstream_open.clone());

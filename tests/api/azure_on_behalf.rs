@@ -114,6 +114,34 @@ async fn tokens_are_renewed_while_the_one_of_before_serves_and_used_up_to_a_minu
     assert_eq!(place.resource.last().bearer(), first);
 }
 
+/// The token of before would be good for twenty seconds more.
+#[tokio::test]
+async fn a_user_who_is_refused_when_their_token_is_renewed_is_served_no_more() {
+    let place = Place::start();
+    place.entra.tokens_live(100);
+    place.mint("alice").await.expect_minted();
+    place.entra.always(Part::Entra, aadsts(400, "invalid_grant", 50_057));
+    let refused = async || (place.mint("alice").await.status == 401).then_some(());
+    eventually("the refusal counts", 30, refused).await;
+    place.mint("alice").await.expect_problem(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn nobody_makes_the_service_ask_entra_id_again_and_again() {
+    let place = Place::with(|_, config| config.set("upstreams.azure.max_attempts", "1"));
+    place.entra.always(Part::Entra, Reply::new(429).header("retry-after", "30"));
+    for _ in 0..10 {
+        place.mint("alice").await.expect_problem(503, "credential_unavailable");
+    }
+    assert!(place.asked() <= 2, "{}", place.asked());
+    let place = Place::start();
+    place.resource.always(wrong_key());
+    for _ in 0..10 {
+        place.mint("alice").await.expect_problem(502, "upstream_auth_failed");
+    }
+    assert!(place.asked() <= 3, "{}", place.asked());
+}
+
 #[tokio::test]
 async fn what_the_application_proves_itself_with_is_as_for_its_own_tokens() {
     let (certificate, folder) = (Certificate::new(), TempDir::new().expect("a folder"));
@@ -272,6 +300,22 @@ async fn an_access_token_of_sign_in_that_has_expired_is_replaced_with_the_refres
     browser.post(MINT).await.expect_minted();
     browser.post(MINT).await.expect_minted();
     assert_eq!(assertions(&place), [access_token(2)]);
+}
+
+#[tokio::test]
+async fn tokens_of_another_user_end_the_session_and_are_traded_for_nobody() {
+    let place = with_login();
+    let refresh = format!("{}-1", secrets::REFRESH_TOKEN);
+    let mut browser =
+        signed_in(&place, &json!({"access_token": access_token(1), "refresh_token": refresh, "expires_in": 1})).await;
+    let bobs = place.issuer.token(&user("bob")).claim("aud", crate::support::CLIENT_ID).claim("tid", TENANT).build();
+    let tokens = json!({"access_token": access_token(2), "id_token": bobs, "refresh_token": "x", "token_type": "Bearer", "expires_in": 3600});
+    place.issuer.refresh_with(Reply::json(200, &tokens));
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    for _ in 0..3 {
+        browser.post(MINT).await.expect(401);
+    }
+    assert_eq!((place.asked(), place.resource.mints().len()), (0, 0));
 }
 
 #[tokio::test]

@@ -187,6 +187,100 @@ async fn an_upstream_without_capacity_is_left_alone_for_as_long_as_it_asks() {
     assert_eq!(three.sweden.mints().len(), 1);
 }
 
+/// The second is known to hang, and the first has not what is asked for.
+#[tokio::test]
+async fn an_upstream_that_is_not_the_first_is_left_alone_too() {
+    let three = Three::start();
+    three.sweden.always(no_deployment());
+    three.eastus.always(azure_error(503, "ServiceUnavailable", "x"));
+    for _ in 0..8 {
+        three.mint().await.expect_minted();
+    }
+    assert_eq!(three.eastus.mints().len(), 5);
+    // From time to time one finds out whether it is back, and no more than one.
+    let tried = async || {
+        three.mint().await.expect_minted();
+        (three.eastus.mints().len() > 5).then_some(())
+    };
+    eventually("it is tried again", 10, tried).await;
+    for _ in 0..10 {
+        three.mint().await.expect_minted();
+    }
+    assert_eq!(three.eastus.mints().len(), 6);
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_takes_no_time_from_another_upstream_s() {
+    let three = Three::with(|config| {
+        config.set("profiles.default.upstream", r#"["azure-sweden", "azure-eastus"]"#).without("profiles.default.sessions.openai")
+    });
+    three.sweden.next(azure_error(503, "ServiceUnavailable", "x"));
+    three.eastus.always(Reply::never());
+    let answer = three.mint().await;
+    assert_eq!(three.served(&answer).await, "azure-sweden", "its second attempt is due while the other one hangs");
+    assert_eq!(three.sweden.mints().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_set_at_one_upstream_it_sets_at_none() {
+    let three = Three::with(|config| {
+        config
+            .set("profiles.default.client_may_set", r#"["/tool_choice/name"]"#)
+            .set("profiles.default.session.tool_choice", r#"{ type = "function", name = "f" }"#)
+            .set("profiles.default.sessions.openai.tool_choice", r#""none""#)
+    });
+    let bearer = three.issuer.bearer("alice");
+    let refused = three.service.mint_with(&bearer, &json!({"session": {"tool_choice": {"name": "g"}}})).await;
+    refused.expect_problem(403, "session_field_not_allowed");
+    assert_eq!((three.sweden.mints().len(), three.openai.count()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_value_that_a_client_may_set_goes_along_though_it_is_the_first_upstream_s_own() {
+    let three = Three::with(|config| config.set("profiles.default.sessions.openai.audio", "{ output = { voice = \"cedar\" } }"));
+    three.sweden.refuse();
+    three.eastus.refuse();
+    let body = json!({"session": {"audio": {"output": {"voice": "marin"}}}});
+    three.service.mint_with(&three.issuer.bearer("alice"), &body).await.expect_minted();
+    assert_eq!(three.openai.last().json()["session"]["audio"]["output"]["voice"], "marin");
+}
+
+#[tokio::test]
+async fn a_key_that_is_just_being_replaced_is_waited_for_when_no_other_upstream_serves() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("key");
+    std::fs::write(&file, secrets::PRIMARY_KEY).expect("the key");
+    let keys = format!(r#"{{ keys = ["file://{}"] }}"#, file.display());
+    let three = Three::with(|config| {
+        config.set("upstreams.openai.credential", &keys).set("profiles.default.upstream", r#"["openai", "azure-sweden"]"#)
+    });
+    three.mint().await.expect_minted();
+    three.sweden.refuse();
+    std::fs::write(&file, secrets::FALLBACK_KEY).expect("the key");
+    three.openai.revoke(secrets::PRIMARY_KEY);
+    let answer = three.mint().await;
+    assert_eq!(three.served(&answer).await, "openai");
+}
+
+/// One of Azure's gateways writes so, another so.
+#[tokio::test]
+async fn another_tenant_and_a_path_that_is_not_there_are_of_the_upstream() {
+    let gateway = |status: u16, message: &str| Reply::json(status, &json!({"statusCode": status, "message": message}));
+    for reply in [
+        azure_error(400, "400", "Token tenant a does not match resource tenant."),
+        gateway(404, "Resource not found"),
+        gateway(
+            401,
+            "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), or have expired.",
+        ),
+    ] {
+        let three = Three::start();
+        three.sweden.always(reply.clone());
+        let answer = three.mint().await;
+        assert_eq!(three.served(&answer).await, "azure-eastus", "{reply:?}");
+    }
+}
+
 /// The first goes away and comes back, again and again.
 #[tokio::test]
 async fn under_load_no_mint_is_lost_when_one_of_two_goes_down() {

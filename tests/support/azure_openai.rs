@@ -18,6 +18,7 @@ const PREVIEW_MINT: &str = "/openai/realtimeapi/sessions?api-version=2025-04-01-
 
 #[derive(Default)]
 struct Script {
+    next: Option<Reply>,
     always: Option<Reply>,
     revoked: Vec<String>,
     minted: usize,
@@ -44,6 +45,11 @@ impl AzureOpenAi {
     /// Every mint is answered so; `None` ends it.
     pub(crate) fn always(&self, reply: impl Into<Option<Reply>>) {
         lock(&self.script).always = reply.into();
+    }
+
+    /// The next mint is answered so.
+    pub(crate) fn next(&self, reply: Reply) {
+        lock(&self.script).next = Some(reply);
     }
 
     /// A key that is no longer good.
@@ -109,6 +115,9 @@ impl Script {
         }
         if path.starts_with("/openai/v1/realtime/calls/") && path.ends_with("/hangup") {
             return Reply::json(200, &json!({}));
+        }
+        if let Some(reply) = self.next.take() {
+            return reply;
         }
         if let Some(reply) = &self.always {
             return reply.clone();

@@ -53,13 +53,15 @@ impl Refreshing {
 
     /// The session as it is to go on. `Err` when the issuer ended it.
     pub(super) async fn refreshed(self: &Arc<Self>, session: Session) -> Result<Session, Unauthenticated> {
-        let is_due = |refresh: &&Refresh| self.clock.unix() >= refresh.due || self.access.lacks(&session.id);
-        let Some(refresh) = session.refresh.as_ref().filter(is_due) else {
-            return Ok(session);
-        };
+        let Some(refresh) = &session.refresh else { return Ok(session) };
         // A token that is not replaced is used again, for another exchange.
         let key = Sha256::of(format!("{} {}", refresh.due, refresh.token.reveal()).as_bytes());
-        let mut outcome = self.exchanges.get_with(key, || self.clone().begin(key, session.clone()));
+        let known = self.exchanges.get(&key);
+        if known.is_none() && self.clock.unix() < refresh.due && !self.access.lacks(&session.id) {
+            return Ok(session);
+        }
+        let begin = || self.exchanges.get_with(key, || self.clone().begin(key, session.clone()));
+        let mut outcome = known.unwrap_or_else(begin);
         let ended = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         match ended {
             Ok(Some(Outcome::Renewed(renewed))) => Ok(Session { seen: session.seen, ..(*renewed).clone() }),
@@ -90,7 +92,7 @@ impl Refreshing {
             Err(NoTokens::Refused) => return Outcome::Refused,
             Err(NoTokens::Unavailable) => return Outcome::Outage,
         };
-        self.access.keep(&session.id, tokens.access_token.clone(), tokens.expires_in);
+        let (access_token, expires_in) = (tokens.access_token.clone(), tokens.expires_in);
         let identified = match &tokens.id_token {
             None => None,
             Some(token) => match self.id_tokens.verify(token, Nonce::IsNotOther(&session.id)).await {
@@ -100,8 +102,12 @@ impl Refreshing {
                 Err(_) => return Outcome::Refused,
             },
         };
-        self.renewed(&session, refresh, tokens, identified)
-            .map_or(Outcome::Refused, |session| Outcome::Renewed(Arc::new(session)))
+        // Whose token it is cannot be told now, so nobody gets it.
+        let is_unknown = tokens.id_token.is_some() && identified.is_none();
+        let Some(session) = self.renewed(&session, refresh, tokens, identified) else { return Outcome::Refused };
+        let access_token = access_token.filter(|_| !is_unknown);
+        self.access.keep(&session.id, access_token, if is_unknown { Some(PAUSE.as_secs()) } else { expires_in });
+        Outcome::Renewed(Arc::new(session))
     }
 
     /// `None` when the tokens are of another user.

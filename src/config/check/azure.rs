@@ -9,6 +9,15 @@ use crate::config::upstream::EntraToken;
 
 /// What a token is for unless it is said: accepted by all of Azure's AI endpoints.
 const SCOPE: &str = "https://cognitiveservices.azure.com/.default";
+/// What resources' hosts end with.
+const CLOUDS: [&str; 6] = [
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".openai.azure.us",
+    ".cognitiveservices.azure.us",
+    ".openai.azure.cn",
+];
 const RESOURCE: &str = "https://RESOURCE.openai.azure.com";
 
 impl Check<'_> {
@@ -73,11 +82,27 @@ impl Check<'_> {
             (path, _) => path,
         };
         url.set_path(whole);
+        let is_resource = url.host_str().is_some_and(|host| CLOUDS.iter().any(|cloud| host.ends_with(cloud)));
+        if is_resource && whole != if is_preview { "/openai" } else { "/openai/v1" } {
+            self.problem(
+                key,
+                format!("is not the resource's endpoint; cut it behind the host, or write \"{RESOURCE}/openai/v1\""),
+            );
+            return None;
+        }
         Some(url)
     }
 
     /// The application proves itself with what is given; a secret where nothing is.
     pub(super) fn on_behalf(&mut self, key: &str, raw: &RawCredential) -> Option<EntraToken> {
+        let given = [&raw.client_secret, &raw.certificate, &raw.federated_token].into_iter().flatten().count();
+        if given > 1 {
+            self.problem(
+                key,
+                "proves the application in more than one way; give one of client_secret, certificate and federated_token",
+            );
+            return None;
+        }
         let kind = match (&raw.certificate, &raw.federated_token) {
             (Some(_), _) => EntraKind::ClientCertificate,
             (None, Some(_)) => EntraKind::WorkloadIdentity,

@@ -83,8 +83,16 @@ impl Check<'_> {
         }
         let mut identity = self.identity(&raw.identity, &raw.profiles, server.as_ref());
         let upstreams = self.upstreams(&raw.upstreams);
-        if let Some(login) = &mut identity.login {
-            login.keeps_access_tokens = upstreams.values().any(|upstream| upstream.is_on_behalf());
+        let is_on_behalf = upstreams.values().any(|upstream| upstream.is_on_behalf());
+        match &mut identity.login {
+            Some(login) => login.keeps_access_tokens = is_on_behalf,
+            None if is_on_behalf && identity.jwt.is_empty() => {
+                self.problem(
+                    "identity",
+                    "nobody has an access token to trade (on_behalf_of); add identity.jwt or identity.login at Entra ID",
+                );
+            }
+            None => {}
         }
         let profiles = self.profiles(&raw.profiles, &raw.upstreams, &upstreams);
         let ceilings = self.ceilings(&raw.limits);

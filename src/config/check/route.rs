@@ -131,12 +131,13 @@ fn calls_url(upstream: &Upstream, raw: &RawProfile, session: &Map<String, Value>
     match &upstream.dialect {
         Dialect::OpenAi => format!("{base}/{}/calls", raw.api.path()),
         Dialect::Azure => {
-            let has = |field: &str| match session.get(field) {
+            let has = |field: &&str| match session.get(*field) {
                 Some(Value::String(text)) => !text.is_empty(),
                 Some(Value::Array(items)) => !items.is_empty(),
+                Some(Value::Object(fields)) => !fields.is_empty(),
                 _ => false,
             };
-            let is_filtered = raw.webrtc_filter.unwrap_or_else(|| has("instructions") || has("tools"));
+            let is_filtered = raw.webrtc_filter.unwrap_or_else(|| ["instructions", "tools", "prompt"].iter().any(has));
             format!("{base}/{}/calls{}", raw.api.path(), if is_filtered { "?webrtcfilter=on" } else { "" })
         }
         Dialect::AzurePreview { region, .. } => {
