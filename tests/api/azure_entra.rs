@@ -1,7 +1,10 @@
 //! Azure OpenAI with access tokens of Entra ID in place of a key: each way to get one mints, and is asked exactly as documented.
 
 use std::path::Path;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::azure::{Azure, CLIENT_ID, OBJECT_ID, Part, RESOURCE_ID, TENANT, aadsts};
@@ -154,6 +157,49 @@ async fn a_token_is_renewed_before_it_expires_and_no_mint_waits_for_it() {
         (place.resource.last().bearer() != first).then_some(())
     };
     eventually("a new token is in use", 10, renewed).await;
+}
+
+/// As the kubelet does it: whoever still has the token of before is refused.
+#[tokio::test]
+async fn a_federated_token_that_is_rewritten_under_load_costs_no_mint() {
+    let folder = TempDir::new().expect("a folder");
+    let token = folder.path().join("azure-identity-token");
+    std::fs::write(&token, secrets::AZURE_FEDERATED_TOKEN).expect("the token");
+    let azure = entra();
+    azure.tokens_live(4);
+    azure.renews(token.clone());
+    let place = Place::with(azure, r#"kind = "workload_identity""#, in_pod(&token));
+    place.expect_mint().await;
+    let asked = |place: &Place| place.entra.asked(Part::Entra).len();
+    let renewed = async || {
+        let tokens: Vec<String> = (0..8).map(|caller| place.issuer.bearer(&format!("caller-{caller}"))).collect();
+        for answer in join_all(tokens.iter().map(|token| place.service.mint(token))).await {
+            answer.expect_minted();
+        }
+        (asked(&place) >= 3).then_some(())
+    };
+    eventually("tokens are renewed", 20, renewed).await;
+    let forms = place.entra.asked(Part::Entra);
+    assert_eq!(forms[0].form()["client_assertion"], secrets::AZURE_FEDERATED_TOKEN);
+    assert_eq!(forms[1].form()["client_assertion"], format!("{}-renewed", secrets::AZURE_FEDERATED_TOKEN));
+}
+
+#[tokio::test]
+async fn mints_do_not_wait_for_an_endpoint_that_is_slow() {
+    let azure = entra();
+    azure.tokens_live(8);
+    let place = Place::with(azure, r#"kind = "managed_identity""#, here);
+    place.expect_mint().await;
+    let good = json!({"access_token": "canary-azure-access-token-slow", "expires_in": "3600", "token_type": "Bearer"});
+    place.entra.next(Part::Imds, [Reply::json(200, &good).after(Duration::from_secs(2))]);
+    let first = place.resource.last().bearer().to_owned();
+    let arrived = async || {
+        let answer = tokio::time::timeout(Duration::from_millis(1500), place.mint()).await.expect("it waits for nothing");
+        answer.expect_minted();
+        (place.resource.last().bearer() != first).then_some(())
+    };
+    eventually("the slow token is in use", 15, arrived).await;
+    assert_eq!(place.resource.last().bearer(), "canary-azure-access-token-slow");
 }
 
 #[tokio::test]
