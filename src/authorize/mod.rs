@@ -126,8 +126,16 @@ pub(crate) struct Grant {
     principal: Arc<Principal>,
     profile: Arc<Profile>,
     ttl: Ttl,
-    /// By route. Empty: what the profile itself says.
+    changes: Changes,
+}
+
+/// What a caller asks for beside what the profile says.
+#[derive(Default)]
+struct Changes {
+    /// By route. Empty: there is nothing.
     bodies: Vec<Body>,
+    /// Asked for at all routes.
+    model: Option<Box<str>>,
 }
 
 impl Grant {
@@ -146,7 +154,12 @@ impl Grant {
     /// What goes to one of the profile's upstreams.
     pub(crate) fn body(&self, route: usize) -> Bytes {
         let own = || self.profile.routes.get(route).map(|route| &route.plain);
-        self.bodies.get(route).or_else(own).map(Body::bytes).unwrap_or_default()
+        self.changes.bodies.get(route).or_else(own).map(Body::bytes).unwrap_or_default()
+    }
+
+    /// The model that one of the profile's upstreams is asked for; at Azure, the name of a deployment.
+    pub(crate) fn model(&self, route: usize) -> Option<&str> {
+        self.changes.model.as_deref().or_else(|| self.profile.routes.get(route)?.model())
     }
 }
 
@@ -222,25 +235,26 @@ impl Policy {
         if ttl > profile.max_ttl {
             return Err(Forbidden::Ttl(profile.max_ttl));
         }
-        let bodies = profile.bodies(ttl, &ask.session)?;
-        Ok(Grant { principal: principal.clone(), profile: profile.clone(), ttl, bodies })
+        let changes = profile.changes(ttl, &ask.session)?;
+        Ok(Grant { principal: principal.clone(), profile: profile.clone(), ttl, changes })
     }
 }
 
 impl Profile {
     /// What is asked for is judged by the session at the first upstream; what differs from that is asked of each.
-    fn bodies(&self, ttl: Ttl, asked: &Map<String, Value>) -> Result<Vec<Body>, Forbidden> {
-        let Some((first, others)) = self.routes.split_first() else { return Ok(Vec::new()) };
+    fn changes(&self, ttl: Ttl, asked: &Map<String, Value>) -> Result<Changes, Forbidden> {
+        let Some((first, others)) = self.routes.split_first() else { return Ok(Changes::default()) };
         let shaped = self.rules.shape(&first.session, asked)?;
         let changes = if others.is_empty() { Map::new() } else { self.rules.changes(&first.session, asked) };
         if shaped == Shaped::AsProfile && changes.is_empty() && ttl == self.ttl {
-            return Ok(Vec::new());
+            return Ok(Changes::default());
         }
         let mut bodies = vec![body(first, ttl, shaped)?];
         for route in others {
             bodies.push(body(route, ttl, self.rules.shape(&route.session, &changes)?)?);
         }
-        Ok(bodies)
+        let model = if others.is_empty() { asked.get("model") } else { changes.get("model") };
+        Ok(Changes { bodies, model: model.and_then(Value::as_str).map(Into::into) })
     }
 }
 

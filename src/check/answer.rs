@@ -38,6 +38,7 @@ fn blamed(blame: Blame) -> &'static Fault {
         Blame::Deployment => &fault::AZURE_DEPLOYMENT,
         Blame::Path => &fault::AZURE_PATH,
         Blame::Token => &fault::AZURE_TOKEN,
+        Blame::Model => &fault::UNKNOWN_MODEL,
     }
 }
 

@@ -1,5 +1,5 @@
-//! What stands behind a refusal of Azure's. Its statuses and codes tell little: a wrong key, another resource's address and a missing role
-//! are all 401, and callers are told no more. Operators are.
+//! What stands behind a refusal, where that can be told. Azure's statuses and codes tell little: a wrong key, another resource's address and
+//! a missing role are all 401, and callers are told no more. Operators are.
 //!
 //! Texts: Microsoft, "Azure OpenAI: troubleshooting" and "Role-based access control for Azure OpenAI".
 
@@ -14,6 +14,8 @@ pub(crate) enum Blame {
     Deployment,
     Path,
     Token,
+    /// At `OpenAI`.
+    Model,
 }
 
 /// Parts of messages, in lower case, and codes.
@@ -37,7 +39,7 @@ const CODES: [(&str, Blame); 3] = [
 ];
 
 impl Blame {
-    /// What an error body says.
+    /// What an error body of Azure's says.
     pub(super) fn of(code: Option<&str>, message: Option<&str>) -> Option<Self> {
         let message = message.unwrap_or_default().to_ascii_lowercase();
         let of_code = || CODES.into_iter().find(|(name, _)| code == Some(name));
@@ -56,6 +58,7 @@ impl Blame {
             Self::Deployment => "deployment",
             Self::Path => "path",
             Self::Token => "token",
+            Self::Model => "model",
         }
     }
 
@@ -73,6 +76,7 @@ impl Blame {
             Self::Token => {
                 "the access token does not do, or has ended: look at scope, and whether authority is of the resource's cloud"
             }
+            Self::Model => "there is no such model, or the key's project may not use it",
             Self::Path => {
                 "nothing is at this path; base_url ends in /openai/v1, and api_version has to be one that the resource has"
             }
@@ -84,8 +88,13 @@ impl Blame {
         matches!(self, Self::KeyOrEndpoint | Self::KeysOff | Self::Token)
     }
 
+    /// Whether it concerns only what is asked for one model, or deployment.
+    pub(super) fn is_of_model(self) -> bool {
+        matches!(self, Self::Deployment | Self::Model)
+    }
+
     /// Whether it concerns everything that is asked of the resource.
     pub(super) fn is_of_all(self) -> bool {
-        matches!(self, Self::Role | Self::Tenant | Self::KeysOff | Self::Network)
+        matches!(self, Self::Role | Self::Tenant | Self::KeysOff | Self::Network | Self::Path)
     }
 }

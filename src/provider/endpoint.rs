@@ -104,12 +104,8 @@ impl Endpoint {
     }
 
     fn refusal(&self, head: &Parts, body: &[u8], grant: &Grant, route: usize) -> Failure {
-        let wall = self.clock.wall();
-        if !self.shared.settings.dialect.is_azure() {
-            return Failure::answered(head.status, &head.headers, body, wall);
-        }
-        let deployment = grant.profile().routes().get(route).and_then(|route| route.model());
-        Failure::answered_by_azure(head.status, &head.headers, body, wall, deployment)
+        let is_azure = self.shared.settings.dialect.is_azure();
+        Failure::of_mint(head.status, &head.headers, body, self.clock.wall(), is_azure, grant.model(route))
     }
 
     fn request(&self, grant: &Grant, route: usize, trace: Option<&Trace>, key: &Key) -> Request<Full<Bytes>> {

@@ -144,18 +144,20 @@ impl Failure {
         }
     }
 
-    /// The same of Azure, whose texts tell more than its statuses. `deployment` is the one that was asked for.
-    pub(super) fn answered_by_azure(
+    /// The same of a mint. `model` is what was asked for.
+    pub(super) fn of_mint(
         status: StatusCode,
         headers: &HeaderMap,
         body: &[u8],
         wall: Duration,
-        deployment: Option<&str>,
+        is_azure: bool,
+        model: Option<&str>,
     ) -> Self {
         let (failure, error) = (Self::answered(status, headers, body, wall), UpstreamError::read(body));
-        let Some(blame) = error.blame() else { return failure };
-        let which = deployment.filter(|_| blame == Blame::Deployment).map(|name| format!(" ({name})")).unwrap_or_default();
-        let cause = format!("{}: {}{which}", failure.cause, blame.cure());
+        let blame = if is_azure { error.blame() } else { error.is("model_not_found").then_some(Blame::Model) };
+        let Some(blame) = blame else { return failure };
+        let which = model.filter(|name| blame.is_of_model() && is_short(name)).map(|name| format!(" ({name})"));
+        let cause = format!("{}: {}{}", failure.cause, blame.cure(), which.unwrap_or_default());
         Self { cause, blame: Some(blame), ..failure }
     }
 
@@ -230,6 +232,11 @@ impl UpstreamError {
             (None, None) => String::new(),
         }
     }
+}
+
+/// Whether a name of the caller's may be written down.
+fn is_short(name: &str) -> bool {
+    (1..=MAX_CODE).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Nothing but a name goes on: whatever else a field holds may be part of a key.

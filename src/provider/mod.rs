@@ -1,5 +1,6 @@
 //! Asks the upstream. A [`Grant`] and a [`Permit`] in, a [`Minted`] out.
 
+mod absent;
 mod answer;
 mod blame;
 mod breaker;
@@ -29,6 +30,7 @@ use crate::domain::trace::Trace;
 use crate::outbound::{Outbound, Unbuildable};
 use crate::secrets::Sources;
 use crate::telemetry::metrics::{Metrics, UpstreamLabel};
+use absent::Absent;
 pub(crate) use answer::{CLOCK_SLACK_SECONDS, PublicSession};
 pub(crate) use blame::Blame;
 use breaker::Breaker;
@@ -111,6 +113,7 @@ pub(crate) struct Shared {
     settings: Arc<config::Upstream>,
     ring: Ring,
     breaker: Breaker,
+    absent: Absent,
     /// 1 while the breaker is open.
     open: Gauge,
     /// In place of the ring, where each user has a credential of their own.
@@ -140,7 +143,8 @@ impl Shared {
                 }
                 _ => None,
             };
-            Ok(Arc::new(Self { settings: settings.clone(), ring, breaker, open, on_behalf, question }))
+            let absent = Absent::default();
+            Ok(Arc::new(Self { settings: settings.clone(), ring, breaker, absent, open, on_behalf, question }))
         };
         upstreams.values().map(shared).collect()
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::blame::Blame;
 use super::endpoint::Endpoint;
 use super::key::Key;
 use super::on_behalf::{OnBehalf, Whom};
@@ -33,7 +32,7 @@ pub(super) async fn mint(
     carried: Carried<'_>,
     metrics: &Metrics,
 ) -> Result<Minted, Failure> {
-    let mut turns = turns(endpoints);
+    let mut turns = turns(endpoints, grant);
     let outcome = rounds(&mut turns, grant, carried, metrics).await;
     for turn in &turns {
         if let (Some(start), Some(end)) = (turn.started, turn.ended) {
@@ -47,6 +46,8 @@ pub(super) async fn mint(
 struct Turn<'a> {
     endpoint: &'a Endpoint,
     route: usize,
+    /// What it is asked for.
+    model: Option<&'a str>,
     /// The credential that the next attempt is made with.
     key: Option<Arc<Key>>,
     refused: Vec<Arc<Key>>,
@@ -79,23 +80,34 @@ enum Care {
 }
 
 /// Where some can serve, the others are kept for the end; where none can, all are tried all the same.
-fn turns<'a>(endpoints: &[&'a Endpoint]) -> Vec<Turn<'a>> {
+fn turns<'a>(endpoints: &[&'a Endpoint], grant: &'a Grant) -> Vec<Turn<'a>> {
     let at_once = Next::At(Instant::now());
-    let can_serve = |endpoint: &Endpoint| endpoint.shared.would_serve(endpoint.clock.steady());
-    let is_any = endpoints.len() > 1 && endpoints.iter().any(|endpoint| can_serve(endpoint));
-    let turn = |(route, endpoint): (usize, &&'a Endpoint)| Turn {
-        endpoint,
-        route,
-        key: None,
-        refused: Vec::new(),
-        attempts: 0,
-        left: endpoint.shared.settings.timeout,
-        started: None,
-        ended: None,
-        next: if is_any && !can_serve(endpoint) { Next::Last } else { at_once },
-        failure: None,
-    };
-    endpoints.iter().enumerate().map(turn).collect()
+    let mut turns: Vec<_> = endpoints
+        .iter()
+        .enumerate()
+        .map(|(route, endpoint)| Turn {
+            endpoint,
+            route,
+            model: grant.model(route),
+            key: None,
+            refused: Vec::new(),
+            attempts: 0,
+            left: endpoint.shared.settings.timeout,
+            started: None,
+            ended: None,
+            next: at_once,
+            failure: None,
+        })
+        .collect();
+    if turns.len() > 1 {
+        let can_serve: Vec<_> = turns.iter().map(Turn::would_serve).collect();
+        if can_serve.contains(&true) {
+            for (turn, _) in turns.iter_mut().zip(can_serve).filter(|(_, can_serve)| !can_serve) {
+                turn.next = Next::Last;
+            }
+        }
+    }
+    turns
 }
 
 /// The index of the turn whose failure counts is where a mint was refused for what was asked for.
@@ -114,7 +126,7 @@ async fn rounds(turns: &mut [Turn<'_>], grant: &Grant, carried: Carried<'_>, met
             }
             let shared = &turn.endpoint.shared;
             // Of an upstream that is open, the one that is let through is the trial.
-            if turn.attempts == 0 && !shared.serves(turn.endpoint.clock.steady()) && !is_end {
+            if turn.attempts == 0 && !turn.serves() && !is_end {
                 turn.next = Next::Last;
                 continue;
             }
@@ -163,6 +175,22 @@ fn earliest(turns: &mut [Turn<'_>], is_end: &mut bool) -> Option<Instant> {
 }
 
 impl Turn<'_> {
+    /// Whether a mint that others could serve too goes here. Whoever is told yes has to try.
+    fn serves(&self) -> bool {
+        let (shared, now) = (&self.endpoint.shared, self.endpoint.clock.steady());
+        shared.has_credential() && !self.is_absent(now) && shared.breaker.lets_through(now)
+    }
+
+    /// The same for whoever may not try after all.
+    fn would_serve(&self) -> bool {
+        let (shared, now) = (&self.endpoint.shared, self.endpoint.clock.steady());
+        shared.has_credential() && !self.is_absent(now) && shared.breaker.would_let_through(now)
+    }
+
+    fn is_absent(&self, now: Duration) -> bool {
+        self.model.is_some_and(|model| self.endpoint.shared.absent.has(model, now))
+    }
+
     fn lacks_credential(&self) -> bool {
         let lacks = |failure: &Failure| failure.is_of_key() || failure.kind == Kind::NoCredential;
         self.endpoint.shared.on_behalf.is_none() && !self.left.is_zero() && self.failure.as_ref().is_some_and(lacks)
@@ -182,7 +210,7 @@ impl Turn<'_> {
         let end = Instant::now();
         self.ended = Some(end);
         self.left = self.left.saturating_sub(end - start);
-        self.endpoint.shared.heard(&outcome, self.endpoint.clock.steady());
+        self.endpoint.shared.heard(&outcome, self.model, self.endpoint.clock.steady());
         let failure = match outcome {
             Ok(minted) => return Ok(minted),
             Err(failure) => failure,
@@ -322,49 +350,53 @@ fn told(turns: Vec<Turn<'_>>, decisive: Option<usize>) -> Failure {
 }
 
 impl Shared {
-    /// Whether a mint that others could serve too goes here. Whoever is told yes has to try.
-    fn serves(&self, now: Duration) -> bool {
-        self.has_credential() && self.breaker.lets_through(now)
-    }
-
     fn has_credential(&self) -> bool {
         self.on_behalf.is_some() || self.ring.has_awake()
     }
 
-    fn would_serve(&self, now: Duration) -> bool {
-        self.has_credential() && self.breaker.would_let_through(now)
+    /// What an attempt says of the upstream. `model` is what was asked for.
+    fn heard(&self, outcome: &Result<Minted, Failure>, model: Option<&str>, now: Duration) {
+        let has_answered = match (outcome, model) {
+            (Ok(_), Some(model)) => {
+                self.absent.found(model);
+                true
+            }
+            (Ok(_), None) => true,
+            (Err(failure), model) => self.heard_of(failure, model, now),
+        };
+        if has_answered && self.breaker.answered(now) {
+            self.open.set(0);
+            tracing::warn!(upstream = self.settings.name, "the upstream answers again");
+        }
     }
 
-    /// What an attempt says of the upstream as a whole.
-    fn heard(&self, outcome: &Result<Minted, Failure>, now: Duration) {
-        let name = self.settings.name.as_str();
-        if let Err(failure) = outcome {
-            match failure.kind {
-                Kind::NoCredential | Kind::Interaction | Kind::UserRefused => return,
-                Kind::Unavailable | Kind::TimedOut => {
-                    if self.breaker.failed(now) {
-                        self.open.set(1);
-                        tracing::warn!(
-                            upstream = name,
-                            "the upstream fails again and again; where a profile has others, they serve in its place"
-                        );
-                    }
-                    return;
+    /// Whether it answered.
+    fn heard_of(&self, failure: &Failure, model: Option<&str>, now: Duration) -> bool {
+        match (failure.kind, failure.blame) {
+            (Kind::NoCredential | Kind::Interaction | Kind::UserRefused, _) => return false,
+            (Kind::Unavailable | Kind::TimedOut, _) => {
+                if self.breaker.failed(now) {
+                    self.open.set(1);
+                    let upstream = self.settings.name.as_str();
+                    tracing::warn!(
+                        upstream,
+                        "the upstream fails again and again; where a profile has others, they serve in its place"
+                    );
                 }
-                Kind::RateLimited | Kind::Billing | Kind::Malformed => {
-                    self.breaker.rest(now, failure.retry_after.unwrap_or(REST));
-                }
-                // Whatever else is refused may have to do with this profile, or this user.
-                Kind::AuthFailed | Kind::PermissionDenied | Kind::Rejected => {
-                    if self.on_behalf.is_none() && failure.blame.is_some_and(Blame::is_of_all) {
-                        self.breaker.rest(now, REST);
-                    }
+                return false;
+            }
+            (Kind::RateLimited | Kind::Billing | Kind::Malformed, _) => {
+                self.breaker.rest(now, failure.retry_after.unwrap_or(REST));
+            }
+            // Whatever else is refused may have to do with this profile, or this user.
+            (_, Some(blame)) if blame.is_of_model() => {
+                if let Some(model) = model {
+                    self.absent.note(model, now);
                 }
             }
+            (_, Some(blame)) if blame.is_of_all() && self.on_behalf.is_none() => self.breaker.rest(now, REST),
+            _ => {}
         }
-        if self.breaker.answered(now) {
-            self.open.set(0);
-            tracing::warn!(upstream = name, "the upstream answers again");
-        }
+        true
     }
 }

@@ -187,6 +187,54 @@ async fn an_upstream_without_capacity_is_left_alone_for_as_long_as_it_asks() {
     assert_eq!(three.sweden.mints().len(), 1);
 }
 
+#[tokio::test]
+async fn a_deployment_that_is_gone_is_left_alone_and_others_of_its_resource_are_not() {
+    let three = Three::with(|config| {
+        config
+            .set("profiles.gone.upstream", r#"["azure-sweden", "azure-eastus"]"#)
+            .set("profiles.gone.session", r#"{ type = "realtime" }"#)
+            .set("profiles.gone.sessions.azure-sweden.model", r#""gone""#)
+    });
+    let bearer = three.issuer.bearer("alice");
+    let mint = async |profile| three.service.mint_from(profile, &bearer).await;
+    for _ in 0..5 {
+        assert_eq!(three.served(&mint("gone").await).await, "azure-eastus");
+    }
+    assert_eq!(three.sweden.mints().len(), 1);
+    assert_eq!(three.served(&mint("default").await).await, "azure-sweden");
+    // Where nobody else serves, it is asked all the same.
+    three.eastus.refuse();
+    let answer = mint("gone").await;
+    answer.expect_problem(503, "upstream_unavailable");
+    let entry = three.service.audit_of(answer.request_id()).await;
+    let cause = entry["cause"].as_str().unwrap();
+    assert!(cause.contains("azure-sweden: ") && cause.contains("(gone)"), "{cause}");
+    assert_eq!(three.sweden.mints().len(), 3);
+}
+
+/// A client that may choose asks for what is nowhere.
+#[tokio::test]
+async fn a_deployment_that_a_client_makes_up_is_named_to_the_operator_and_costs_others_nothing() {
+    let three = Three::with(|config| config.set("profiles.default.client_may_set", r#"["/model"]"#));
+    let bearer = three.issuer.bearer("alice");
+    three.openai.always(error(404, "invalid_request_error", "model_not_found"));
+    let answer = three.service.mint_with(&bearer, &json!({"session": {"model": "made-up"}})).await;
+    answer.expect_problem(502, "upstream_rejected");
+    let entry = three.service.audit_of(answer.request_id()).await;
+    assert_eq!(entry["cause"].as_str().unwrap().matches("(made-up)").count(), 3, "{entry}");
+    assert_eq!(three.served(&three.mint().await).await, "azure-sweden");
+}
+
+#[tokio::test]
+async fn a_model_that_openai_does_not_have_is_asked_for_at_the_next_upstream() {
+    let three = Three::with(|config| config.set("profiles.default.upstream", r#"["openai", "azure-sweden", "azure-eastus"]"#));
+    three.openai.always(error(404, "invalid_request_error", "model_not_found"));
+    for _ in 0..3 {
+        assert_eq!(three.served(&three.mint().await).await, "azure-sweden");
+    }
+    assert_eq!(three.openai.count(), 1);
+}
+
 /// The second is known to hang, and the first has not what is asked for.
 #[tokio::test]
 async fn an_upstream_that_is_not_the_first_is_left_alone_too() {
