@@ -26,7 +26,7 @@ const call = new Call({ meters: new Meters(), conversation: new Conversation(), 
 let user;
 
 prepareChoices();
-prepareProblem({ again: startCall, signIn: () => (user?.signInAgain ?? signOut)() });
+prepareProblem({ again: startCall, signIn: (claims) => (user?.signInAgain ?? signOut)(claims) });
 prepareButtons();
 prepareKeys();
 showUsage({});

@@ -11,6 +11,7 @@ export interface ErrorDetails {
   retryAfter?: number;
   param?: string;
   upstreamCode?: string;
+  claims?: string;
   cause?: unknown;
 }
 
@@ -35,6 +36,8 @@ export class EphemintError extends Error {
   readonly param?: string;
   /** The provider's own code, where `source` is `upstream`. */
   readonly upstreamCode?: string;
+  /** With `interaction_required`: what to ask the user for at sign-in, a claims request (OpenID Connect) in base64. */
+  readonly claims?: string;
 }
 
 /** Replaces everything that looks like a client secret, an API key or a JWT. */

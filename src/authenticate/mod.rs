@@ -39,7 +39,7 @@ pub(crate) use guests::{GuestToken, Guests, NotAGuest};
 use introspection::Introspection;
 use issuers::Issuers;
 use jwk::Thumbprint;
-pub(crate) use login::{Cookies, Jar, Login, NotSignedIn, SignedIn};
+pub(crate) use login::{ClaimsRequest, Cookies, Jar, Login, NotSignedIn, SignedIn};
 pub(crate) use webhook::{Delivery, Envelope, Sender};
 
 /// A caller whose token was verified. Only this stage can make one.

@@ -1,5 +1,7 @@
 //! `/auth/...`: browsers sign in and out; and what a session's cookie takes to be a credential anywhere else.
 
+use std::borrow::Cow;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
@@ -17,7 +19,7 @@ use super::docs::{escape, policy, style};
 use super::edge::Arrival;
 use super::origin::Verdict;
 use super::{Worker, ask, methods};
-use crate::authenticate::{Cookies, Jar, Presented};
+use crate::authenticate::{ClaimsRequest, Cookies, Jar, Presented};
 use crate::issue::login::Asking;
 use crate::issue::refusal::{Code, Refusal};
 
@@ -55,11 +57,27 @@ pub(super) struct SignedOut {
 }
 
 async fn login(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {
-    let mut asked = form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key == "return_to");
-    let return_to = asked.next().filter(|_| asked.next().is_none()).map(|(_, path)| path);
+    let query = request.query_string();
+    let return_to = parameters(query, "return_to").next().filter(|_| parameters(query, "return_to").count() == 1);
     let (cookies, jar) = (cookies(request.headers()), jar(&request));
-    let place = worker.issuer.lead(&asking(&request)?, return_to.as_deref(), &cookies, &jar).await?;
+    let place = worker.issuer.lead(&asking(&request)?, return_to.as_deref(), claims(query), &cookies, &jar).await?;
     Ok(redirect(StatusCode::FOUND, &place))
+}
+
+/// What the issuer has to ask the user for: once, and whole.
+fn claims(query: &str) -> Result<Option<ClaimsRequest>, Refusal> {
+    let asked: Vec<_> = parameters(query, "claims").collect();
+    let read = match asked.as_slice() {
+        [] => return Ok(None),
+        [one] => ClaimsRequest::read(one),
+        _ => None,
+    };
+    let sentence = "claims has to be the text that the answer interaction_required has as claims: a claims request for the access token, in base64, once.";
+    read.map(Some).ok_or_else(|| Refusal::new(Code::InvalidJson, sentence).about("claims"))
+}
+
+fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
 }
 
 async fn callback(request: HttpRequest, worker: Data<Worker>) -> Result<HttpResponse, Refusal> {

@@ -208,7 +208,10 @@ fn report() {}
 
 #[utoipa::path(
     get, path = "/auth/login", tag = "sign-in", summary = "Lead the browser to the OpenID provider",
-    params(("return_to" = Option<String>, Query, description = "A path of this service to come back to; anything else counts as the home page")),
+    params(
+        ("return_to" = Option<String>, Query, description = "A path of this service to come back to; anything else counts as the home page"),
+        ("claims" = Option<String>, Query, description = "What to ask the user for: `claims` of an answer with `interaction_required`"),
+    ),
     responses((status = 302, description = "To the provider"), (status = "default", description = "Refused; a page for browsers", body = Problem, content_type = "application/problem+json"))
 )]
 #[expect(dead_code, reason = "utoipa reads its attributes")]

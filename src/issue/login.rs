@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::refusal::{Code, Refusal};
 use super::token::{Issuer, millis, name};
 use crate::audit::Entry;
-use crate::authenticate::{Cookies, Jar, Login, Principal, SignedIn};
+use crate::authenticate::{ClaimsRequest, Cookies, Jar, Login, Principal, SignedIn};
 use crate::domain::ids::RequestId;
 use crate::domain::trace::Trace;
 use crate::telemetry::metrics::VisitLabels;
@@ -24,10 +24,11 @@ impl Issuer {
         &self,
         asking: &Asking,
         return_to: Option<&str>,
+        claims: Result<Option<ClaimsRequest>, Refusal>,
         cookies: &Cookies<'_>,
         jar: &Jar,
     ) -> Result<String, Refusal> {
-        let led = async { Ok(self.login()?.begin(return_to, cookies, jar).await?) }.await;
+        let led = async { Ok(self.login()?.begin(return_to, claims?.as_ref(), cookies, jar).await?) }.await;
         if let Err(refusal) = &led {
             self.write_down(asking, "login", None, Err(refusal)).await;
         }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use url::form_urlencoded;
 
 use crate::api_keys::{KEY, item};
 use crate::support::azure::{Azure, CLIENT_ID, Part, TENANT, aadsts};
@@ -284,6 +285,30 @@ async fn a_browser_that_signed_in_at_entra_id_mints_on_behalf_of_its_user() {
     }
     assert_eq!(assertions(&place), [access_token(1)]);
     assert!(place.resource.last().bearer().starts_with("canary-azure-access-token"));
+}
+
+/// The page leads the browser to sign in with what the refusal says.
+#[tokio::test]
+async fn a_browser_whose_user_has_to_show_more_signs_in_with_the_claims_and_mints() {
+    let place = with_login();
+    let mut browser = signed_in(&place, &json!({"access_token": access_token(1), "expires_in": 3600})).await;
+    let refusal = json!({"error": "interaction_required", "error_codes": [50079], "claims": CLAIMS});
+    place.entra.always(Part::Entra, Reply::json(400, &refusal));
+    let answer = browser.post(MINT).await;
+    answer.expect_problem(401, "interaction_required");
+    let query: String = form_urlencoded::Serializer::new(String::new())
+        .append_pair("return_to", "/talk")
+        .append_pair("claims", answer.json()["claims"].as_str().unwrap())
+        .finish();
+    let asked = browser.ask_from(&format!("/auth/login?{query}")).await;
+    assert_eq!(asked.get("claims"), CLAIMS);
+    place.entra.never_again(Part::Entra);
+    let id_token = place.issuer.id_token(&asked, "alice").claim("tid", TENANT).build();
+    let tokens = json!({"access_token": access_token(2), "expires_in": 3600, "id_token": id_token});
+    let back = browser.get(&asked.answer(&place.issuer.code_for(&asked, tokens))).await;
+    assert_eq!(back.expect(303).header("location"), Some("/talk"));
+    browser.post(MINT).await.expect_minted();
+    assert_eq!(assertions(&place), [access_token(1), access_token(2)]);
 }
 
 #[tokio::test]

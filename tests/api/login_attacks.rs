@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -252,6 +254,31 @@ async fn nobody_is_led_to_another_site() {
         let answer = browser.get(&asked.answer(&code)).await;
         assert_eq!(answer.expect(303).header("location"), Some("/"), "{return_to}");
     }
+}
+
+/// A link that chooses who signs in, or what comes into the ID token, would be a stranger's way into somebody's session.
+#[tokio::test]
+async fn a_link_asks_the_issuer_for_nothing_but_stronger_sign_in() {
+    let world = World::with_login(|config| config);
+    let base64 = |json: &str| STANDARD.encode(json).replace('+', "%2B");
+    let good = base64(r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#);
+    let long = base64(&format!(r#"{{"access_token":{{"a":"{}"}}}}"#, "a".repeat(4096)));
+    for claims in [
+        base64(r#"{"id_token":{"sub":{"value":"mallory"}}}"#),
+        base64(r#"{"access_token":{},"id_token":{"sub":{"value":"mallory"}}}"#),
+        base64(r#"{"access_token":"c1"}"#),
+        base64("[]"),
+        format!("{good}&claims={good}"),
+        format!("{good}&claims="),
+        "%7B%22access_token%22%3A%7B%7D%7D".into(),
+        String::new(),
+        long,
+    ] {
+        let answer = Browser::new(&world.service).get(&format!("/auth/login?claims={claims}")).await;
+        answer.expect_problem(400, "invalid_json");
+        assert!(answer.all("set-cookie").is_empty(), "{answer}");
+    }
+    assert_eq!(Browser::new(&world.service).ask_from("/auth/login").await.get("claims"), "");
 }
 
 #[tokio::test]

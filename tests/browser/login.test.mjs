@@ -10,6 +10,8 @@ import { startStaticHost } from './statics.mjs';
 import { violations } from './violations.mjs';
 
 const BLANK = '<!doctype html><html lang="en"><title>Another site</title><link rel="icon" href="data:,"><p>Another site</p></html>';
+/** As an answer with `interaction_required` has it. */
+const CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
 /** What Chromium writes when the page asks who is signed in. */
 const NOBODY_YET = /401 \(Unauthorized\)/;
 
@@ -93,6 +95,23 @@ test('a user who turns back at the provider reads why and may try again', async 
     assert.deepEqual(await page.context().cookies(service.url), await page.context().cookies(provider.url));
     await page.getByRole('link', { name: 'Go back' }).click();
     await page.getByRole('button', { name: 'Sign in', exact: true }).waitFor();
+  });
+});
+
+test('a user who has to show more is led to the provider with what it has to ask for, and back', async () => {
+  await browser.visit({ errors: [NOBODY_YET] }, async (page) => {
+    await signIn(page, 'dora');
+    const refusal = { code: 'interaction_required', title: 'You have to sign in again', status: 401, claims: btoa(CLAIMS) };
+    await page.route('**/v1/realtime/client_secrets*', (route) => route.fulfill({ status: 401, contentType: 'application/problem+json', json: refusal }), { times: 1 });
+    await startCall(page);
+    await page.getByRole('heading', { name: 'Your organisation wants to see you' }).waitFor();
+    const led = page.waitForRequest((request) => request.url().startsWith(`${provider.url}/auth?`));
+    await page.getByRole('button', { name: 'Sign in again' }).click();
+    assert.equal(new URL((await led).url()).searchParams.get('claims'), CLAIMS);
+    await page.getByText('dora of Wonderland').waitFor();
+    await startCall(page);
+    await state(page, 'connected');
+    await hangUp(page);
   });
 });
 

@@ -9,9 +9,9 @@ export class EphemintError extends Error {
    * @param {string} code
    * @param {string} message
    * @param {{ source?: "ephemint" | "upstream" | "browser", status?: number, requestId?: string, retryAfter?: number,
-   *           param?: string, upstreamCode?: string, cause?: unknown }} [details] `retryAfter` in seconds
+   *           param?: string, upstreamCode?: string, claims?: string, cause?: unknown }} [details] `retryAfter` in seconds
    */
-  constructor(code, message, { source = 'browser', status, requestId, retryAfter, param, upstreamCode, cause } = {}) {
+  constructor(code, message, { source = 'browser', status, requestId, retryAfter, param, upstreamCode, claims, cause } = {}) {
     super(redact(message), cause === undefined ? undefined : { cause });
     this.name = 'EphemintError';
     this.code = code;
@@ -21,6 +21,7 @@ export class EphemintError extends Error {
     this.retryAfter = retryAfter;
     this.param = param;
     this.upstreamCode = upstreamCode;
+    this.claims = claims;
   }
 }
 
@@ -42,6 +43,7 @@ export async function refusal(response) {
     requestId: text(body.request_id) ?? response.headers.get('x-request-id') ?? undefined,
     retryAfter: retryAfter(response.headers),
     param: text(body.error?.param),
+    claims: text(body.claims),
   });
 }
 

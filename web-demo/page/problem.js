@@ -6,18 +6,21 @@ import { adviceFor } from './refusals.js';
 const COPY = 'Copy for the operator';
 
 let ticking;
+/** What the last refusal wants to see of the user at sign-in. */
+let claims;
 
-/** @param {{ again(options: { listenOnly: boolean }): void, signIn(): void }} actions */
+/** @param {{ again(options: { listenOnly: boolean }): void, signIn(claims?: string): void }} actions */
 export function prepareProblem({ again, signIn }) {
   byId('problem-again').addEventListener('click', () => again({ listenOnly: false }));
   byId('problem-listen').addEventListener('click', () => again({ listenOnly: true }));
-  byId('problem-sign-in').addEventListener('click', signIn);
+  byId('problem-sign-in').addEventListener('click', () => signIn(claims));
   byId('problem-copy').addEventListener('click', () => void copy());
 }
 
 /** Shows the card and moves the focus to it. */
 export function showProblem(error) {
   const known = error instanceof EphemintError;
+  claims = error?.claims;
   const { title, advice, action } = adviceFor(known ? error : {});
   byId('problem-title').textContent = title;
   byId('problem-advice').textContent = advice;

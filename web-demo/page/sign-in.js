@@ -91,8 +91,11 @@ async function askForToken(baseUrl, user) {
 
 /** The session is a cookie that this page cannot read: it asks the service who is signed in. */
 async function prepareLogin({ ephemint: baseUrl }, onSignedIn) {
-  const signInAgain = () => location.assign(`${baseUrl}/auth/login?${new URLSearchParams({ return_to: location.pathname })}`);
-  byId('sign-in-login').addEventListener('click', signInAgain);
+  const signInAgain = (claims) => {
+    const query = new URLSearchParams({ return_to: location.pathname, ...(claims && { claims }) });
+    location.assign(`${baseUrl}/auth/login?${query}`);
+  };
+  byId('sign-in-login').addEventListener('click', () => signInAgain());
   const me = await fetch(`${baseUrl}/auth/me`, { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => undefined);
   if (!me?.ok) return;
   const { user: name } = await me.json();

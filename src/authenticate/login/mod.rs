@@ -4,6 +4,7 @@
 //! were signed out there.
 
 mod access;
+mod claims_request;
 mod cookie;
 mod id_token;
 mod provider;
@@ -32,6 +33,7 @@ use crate::domain::secret::Secret;
 use crate::outbound::Outbound;
 use crate::telemetry::metrics::Metrics;
 use access::AccessTokens;
+pub(crate) use claims_request::ClaimsRequest;
 pub(crate) use cookie::{Cookies, Jar};
 use cookie::{Keeping, Purpose, Sealer};
 use id_token::IdTokens;

@@ -19,7 +19,7 @@ use super::cookie::{Cookies, Jar, Purpose};
 use super::id_token::Nonce;
 use super::provider::NoTokens;
 use super::session::{Refresh, Session};
-use super::{Login, refresh};
+use super::{ClaimsRequest, Login, refresh};
 use crate::authenticate::{Principal, Unauthenticated};
 use crate::domain::secret::{Secret, Sha256};
 
@@ -152,10 +152,12 @@ impl Answer {
 }
 
 impl Login {
-    /// Where the browser goes to sign in. `return_to` is where it is led afterwards, if that is a path of our own.
+    /// Where the browser goes to sign in. `return_to` is where it is led afterwards, if that is a path of our own. `claims` is what the
+    /// issuer has to ask its user for.
     pub(crate) async fn begin(
         &self,
         return_to: Option<&str>,
+        claims: Option<&ClaimsRequest>,
         cookies: &Cookies<'_>,
         jar: &Jar,
     ) -> Result<String, Unauthenticated> {
@@ -178,7 +180,8 @@ impl Login {
             .append_pair("state", &pending.state)
             .append_pair("nonce", &pending.nonce)
             .append_pair("code_challenge", &pending.challenge())
-            .append_pair("code_challenge_method", "S256");
+            .append_pair("code_challenge_method", "S256")
+            .extend_pairs(claims.map(|claims| ("claims", claims.as_str())));
         Ok(url.into())
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{SECOND_KEY, as_is, federated_token, in_container, in_pod, with_client_secret, with_two_keys};
-use crate::support::azure::{Azure, CLIENT_ID, KEY, OBJECT_ID, Part, RESOURCE_ID, aadsts, secret, vault_error};
+use crate::support::azure::{Azure, CLIENT_ID, KEY, OBJECT_ID, Part, RESOURCE_ID, TENANT, aadsts, secret, vault_error};
 use crate::support::{Canary, Config, End, Place, Reply, Responder, Service, secrets};
 
 /// A change of the configuration.
@@ -280,6 +280,16 @@ fn settings_that_do_not_fit_are_refused_before_anybody_is_asked() {
             "credential.resource_id",
             "ephemint",
             "must be a resource id, as `az identity show --query id` prints it: /subscriptions/...",
+        ),
+        (
+            "credential.tenant_id",
+            TENANT,
+            "is not for managed_identity, which is of the platform's own directory; set kind, or leave it out",
+        ),
+        (
+            "credential.authority",
+            "https://login.microsoftonline.us",
+            "is not for managed_identity, which is of the platform's own directory; set kind, or leave it out",
         ),
         ("credential.certificate", "file:///a", "is for another kind; set kind, or leave it out"),
         ("credential.certificate_password", "env://A", "is for another kind; set kind, or leave it out"),

@@ -54,6 +54,14 @@ impl Check<'_> {
         for (name, _, _) in given.into_iter().filter(|(_, is_given, kind)| *is_given && *kind != raw.kind) {
             self.problem(format!("{key}.{name}"), "is for another kind; set kind, or leave it out");
         }
+        for (name, is_given) in [("tenant_id", raw.tenant_id.is_some()), ("authority", raw.authority.is_some())] {
+            if is_given && raw.kind == EntraKind::ManagedIdentity {
+                self.problem(
+                    format!("{key}.{name}"),
+                    "is not for managed_identity, which is of the platform's own directory; set kind, or leave it out",
+                );
+            }
+        }
         let names = [&raw.client_id, &raw.object_id, &raw.resource_id].into_iter().flatten().count();
         if raw.kind == EntraKind::ManagedIdentity && names > 1 {
             self.problem(key, "names a user-assigned identity more than once; keep one of client_id, object_id and resource_id");
