@@ -31,8 +31,8 @@ use crate::domain::clock::SharedClock;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use arc::KeyFolder;
-pub(crate) use exchange::{exchange, is_passing, place};
 #[cfg(feature = "azure")]
+pub(crate) use exchange::{exchange, is_passing, place};
 pub(crate) use on_behalf::NotOnBehalf;
 
 /// Before a token expires: a new one is asked for.

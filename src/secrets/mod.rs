@@ -86,7 +86,15 @@ impl Sources {
     /// Asks nobody yet.
     #[cfg_attr(
         not(feature = "vault"),
-        expect(unused_variables, reason = "Vault's tokens are what ages, and without managers nothing is sent")
+        expect(
+            unused_variables,
+            clippy::needless_pass_by_value,
+            reason = "Vault's tokens are what ages, and without managers nothing is sent"
+        )
+    )]
+    #[cfg_attr(
+        not(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp")),
+        expect(clippy::unnecessary_wraps, reason = "managers need a client, which may be unbuildable")
     )]
     pub(crate) fn new(
         settings: &Secrets,

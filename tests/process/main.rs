@@ -32,6 +32,7 @@ mod literal_secrets;
 mod keys;
 mod login;
 mod malformed;
+mod malformed_azure;
 mod malformed_identity;
 mod permanent_keys;
 mod prod;
