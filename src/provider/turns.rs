@@ -356,13 +356,12 @@ impl Shared {
 
     /// What an attempt says of the upstream. `model` is what was asked for.
     fn heard(&self, outcome: &Result<Minted, Failure>, model: Option<&str>, now: Duration) {
-        let has_answered = match (outcome, model) {
-            (Ok(_), Some(model)) => {
-                self.absent.found(model);
+        let has_answered = match outcome {
+            Ok(_) => {
+                self.absent.found(model.unwrap_or_default());
                 true
             }
-            (Ok(_), None) => true,
-            (Err(failure), model) => self.heard_of(failure, model, now),
+            Err(failure) => self.heard_of(failure, model, now),
         };
         if has_answered && self.breaker.answered(now) {
             self.open.set(0);
